@@ -38,7 +38,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import SelectionError
 from rnnspec.selftest import find_named_rule, find_public_report, is_narrow
 from rnnspec.selftest.banks import find_bank
-from rnnspec.selftest.matrix import Matrix, Row, build_matrix, select_subjects
+from rnnspec.selftest.matrix import Matrix, MatrixRow, build_matrix, select_subjects
 from rnnspec.selftest.model_matrix import build_model_matrix
 from rnnspec.selftest.picture import draw_svg
 
@@ -61,14 +61,14 @@ def load_or_build_matrix(options: argparse.Namespace) -> Matrix:
             watch=lambda done, total: show_progress(f"matrix: {done} of {total}"),
         )
     known = json.loads(Path(options.matrix).read_text(encoding="utf-8"))
-    rows = {row["name"]: Row(**row) for row in known["rows"]}
+    rows = {row["name"]: MatrixRow(**row) for row in known["rows"]}
     if lacking := [name for name in options.only if name not in rows]:
         print(f"{options.matrix} lacks {', '.join(lacking)}: left out", file=sys.stderr)
     chosen = tuple(rows[name] for name in options.only if name in rows)
     return Matrix(chosen, known["seed"], known["profile"])
 
 
-def read_matrix(rows: Sequence[Row]) -> Seen:
+def read_matrix(rows: Sequence[MatrixRow]) -> Seen:
     """Return which rules detect each layer in quick, and which in default.
 
     Default includes the larger profiles that the matrix needed for a bug that quick does not
@@ -85,7 +85,7 @@ def read_matrix(rows: Sequence[Row]) -> Seen:
     }
 
 
-def format_named(rows: Sequence[Row]) -> str:
+def format_named(rows: Sequence[MatrixRow]) -> str:
     """Return a table of the bugs that are detected by the rule that they name.
 
     They are counted by the smallest profile that detects them.

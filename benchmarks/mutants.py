@@ -35,9 +35,9 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.mutants import list_mutants, sample_mutants
 from rnnspec.selftest.mutation import (
+    MutantOutcome,
+    MutantResult,
     MutationOptions,
-    Outcome,
-    Result,
     check_mutant,
     examine,
     hash_text,
@@ -73,7 +73,7 @@ class Line:
     target: str
     kind: str
     source: str
-    result: Result
+    result: MutantResult
 
     def as_dict(self) -> dict[str, Any]:
         """Return the line as data."""
@@ -83,7 +83,7 @@ class Line:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Line:
         """Return the line that `as_dict` stored."""
-        return cls(data["target"], data["kind"], data["source"], Result.from_dict(data))
+        return cls(data["target"], data["kind"], data["source"], MutantResult.from_dict(data))
 
 
 def check_layer(target: str, number: int, uses: int, log: Path | None) -> Iterator[Line]:
@@ -115,7 +115,7 @@ def summarise(found: Sequence[Line]) -> str:
         lines = [line for line in found if line.target == target]
         counts = Counter(line.result.outcome for line in lines)
         noticed = sum(number for outcome, number in counts.items() if outcome.is_noticed)
-        differing = noticed + counts[Outcome.SURVIVOR]
+        differing = noticed + counts[MutantOutcome.SURVIVOR]
         rows.append(
             (
                 f"`{target}`",
@@ -123,9 +123,9 @@ def summarise(found: Sequence[Line]) -> str:
                 len(lines),
                 differing,
                 format_share(noticed, differing),
-                counts[Outcome.SURVIVOR],
-                counts[Outcome.EQUIVALENT],
-                counts[Outcome.INVALID],
+                counts[MutantOutcome.SURVIVOR],
+                counts[MutantOutcome.EQUIVALENT],
+                counts[MutantOutcome.INVALID],
             )
         )
     return format_table(HEAD, rows)
@@ -137,7 +137,7 @@ def list_survivors(found: Sequence[Line], reasons: Sequence[Mapping[str, str]]) 
     rows = []
     for line in found:
         result = line.result
-        if result.outcome is Outcome.SURVIVOR:
+        if result.outcome is MutantOutcome.SURVIVOR:
             reason = known.get((line.target, result.before, result.after), {})
             change = f"`{result.before}` becomes `{result.after or 'nothing'}`"
             why = (reason.get("class", "not examined"), reason.get("reason", ""))

@@ -8,12 +8,14 @@ compared in five ways: by the proved bound of a whole trajectory, by that of eac
 layer's own states, by the usual error of a step, and by `torch.allclose` with two tolerances and
 the results of the right layer. In the same way, errors are planted in gradients, relative to the
 largest element: in one element, the gradients of one row, one step of the input, and one sample.
-The right layer itself must pass all of them. Run it from the root of a checkout; it takes a minute.
+The right layer itself must pass all of them. Last, the cases at real sizes in a quick check of
+torch's layers are timed. Run it from the root of a checkout; it takes five minutes.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,9 +24,14 @@ import numpy as np
 import torch
 
 from benchmarks.tables import add_outputs, format_table, make_parser, write_report
+from rnnspec.api import prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.cases.sizes import REAL_SIZES
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import LAYER_KINDS
+from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.engine.campaign import check_one_case
+from rnnspec.options import CheckOptions
 from rnnspec.oracle import (
     ROUNDINGS,
     Array,
@@ -210,6 +217,52 @@ def format_rows(found: list[dict[str, object]]) -> str:
     return format_table(("error", "planted", *WAYS), rows)
 
 
+def measure_times() -> Iterator[dict[str, Any]]:
+    """Yield for each kind the CPU seconds of all cases of a quick check, and of the large ones."""
+    for kind, data in KINDS.items():
+        suite = prepare_suite(data.documented, CheckOptions(profile="quick", kind=kind))
+        cases = list(suite.draw_cases(0, None))
+        check_one_case(suite, *cases[0])  # what the first case of a process imports
+        seconds = {True: 0.0, False: 0.0}
+        large = 0
+        for index, case in cases:
+            begun = time.process_time()
+            check_one_case(suite, index, case)
+            seconds[is_real(case)] += time.process_time() - begun
+            large += is_real(case)
+        yield {
+            "kind": data.page,
+            "cases": len(cases),
+            "large": large,
+            "seconds": sum(seconds.values()),
+            "large_seconds": seconds[True],
+        }
+
+
+def is_real(case: Case) -> bool:
+    """Return whether a case has the features and units of one of the real sizes."""
+    names = ("input_size", "hidden_size")
+    return any(all(case.size(name) == sizes[name] for name in names) for sizes in REAL_SIZES)
+
+
+def format_times(rows: list[dict[str, Any]]) -> str:
+    """Return the table of `measure_times`."""
+    head = ("kind", "cases", "at real sizes", "seconds of CPU", "share of real sizes")
+    return format_table(
+        head,
+        [
+            (
+                each["kind"],
+                each["cases"],
+                each["large"],
+                f"{each['seconds']:.1f}",
+                f"{each['large_seconds'] / each['seconds']:.0%}",
+            )
+            for each in rows
+        ],
+    )
+
+
 def main() -> int:
     """Measure, and print the table. The status is 1 if right results are accused."""
     parser = make_parser(__doc__)
@@ -217,8 +270,13 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found, gradients = list(measure()), list(measure_gradients())
-    tables = {"real-sizes": format_rows(found), "real-gradients": format_rows(gradients)}
-    write_report(options, "real-sizes.md", tables, found + gradients)
+    times = list(measure_times())
+    tables = {
+        "real-sizes": format_rows(found),
+        "real-gradients": format_rows(gradients),
+        "real-times": format_times(times),
+    }
+    write_report(options, "real-sizes.md", tables, [*found, *gradients, *times])
     right = [each for each in found + gradients if each["change"] == "none"]
     return int(any(each[way] for each in right for way in WAYS))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspec.contract import clauses
-from rnnspec.contract.clauses import Clause, Place
+from rnnspec.contract.clauses import Clause, Promise
 from rnnspec.contract.kinds import KINDS as LAYERS
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.selftest import bank, model_bugs
@@ -119,7 +119,7 @@ def _list_bugs(bugs: Sequence[Bug]) -> list[str]:
     return ["## Planted bugs that it must see", "", *stories, ""]
 
 
-def format_releases(place: Clause | Place) -> str:
+def format_releases(place: Clause | Promise) -> str:
     """Return the releases that make a promise."""
     return place.since if place.until is None else f"{place.since} to {place.until}"
 

@@ -452,10 +452,11 @@ def _list_missing(
     if suite.is_limited:
         return []
     find_obstacle = suite.find_obstacle or (lambda rule: "")
+    # The search for a case is short if the situation comes first: many exist for no cell.
     return [
         each
         for each in rule.spans
-        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=rule.when & each))
+        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=each & rule.when))
     ]
 
 

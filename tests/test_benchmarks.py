@@ -378,9 +378,9 @@ def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
     detection, complaints = import_script("detection"), import_script("complaints")
     matrix, log = tmp_path / "matrix.json", tmp_path / "log.jsonl"
     rows = [
-        detection.Row("StatesDetached", "", "a.b", None, False, "quick", {"a.b": 1}),
-        detection.Row("StateInList", "", "a.b", None, False, "", {}),
-        detection.Row("PlainLSTMCell", "", "", None, False, "", {}),
+        detection.MatrixRow("StatesDetached", "", "a.b", None, False, "quick", {"a.b": 1}),
+        detection.MatrixRow("StateInList", "", "a.b", None, False, "", {}),
+        detection.MatrixRow("PlainLSTMCell", "", "", None, False, "", {}),
     ]
     matrix.write_text(json.dumps(detection.Matrix(tuple(rows), 0, "default").as_dict()))
     names = ["StateIgnored", *(row.name for row in rows)]
@@ -505,10 +505,10 @@ def test_cpu_time_of_a_command_is_that_of_all_its_processes(tmp_path: Path) -> N
 def test_detected_bugs_are_listed_by_profile() -> None:
     detection = import_script("detection")
     rows = [
-        detection.Row("A", "", "a.b", None, False, "quick", {"a.b": 1}),
-        detection.Row("B", "", "a.b", None, False, "default", {"a.b": 1}),
-        detection.Row("C", "", "a.b", None, False, "default", {"c.d": 2, "a.b": 1}),
-        detection.Row("D", "", "a.b", None, False, "", {}),
+        detection.MatrixRow("A", "", "a.b", None, False, "quick", {"a.b": 1}),
+        detection.MatrixRow("B", "", "a.b", None, False, "default", {"a.b": 1}),
+        detection.MatrixRow("C", "", "a.b", None, False, "default", {"c.d": 2, "a.b": 1}),
+        detection.MatrixRow("D", "", "a.b", None, False, "", {}),
     ]
     seen = detection.read_matrix(rows)
     assert seen[detection.QUICK] == {"A": "a.b", "B": "", "C": "c.d, a.b", "D": ""}
@@ -561,14 +561,14 @@ def test_logs_of_reports_keep_the_kinds_apart(tmp_path: Path) -> None:
 
 def test_mutants_are_counted_and_survivors_listed_with_their_reasons() -> None:
     from benchmarks.mutants import Line, list_survivors, summarise
-    from rnnspec.selftest.mutation import Outcome, Result
+    from rnnspec.selftest.mutation import MutantOutcome, MutantResult
 
-    def make_line(outcome: Outcome, use: str = "") -> Line:
-        result = Result("k", "number", 3, "x = 1", "x = 2", outcome, use=use)
+    def make_line(outcome: MutantOutcome, use: str = "") -> Line:
+        result = MutantResult("k", "number", 3, "x = 1", "x = 2", outcome, use=use)
         return Line("mylib:RNN", "rnn", "source", result)
 
-    found = [make_line(Outcome.DETECTED), make_line(Outcome.EQUIVALENT)]
-    found += [make_line(Outcome.REFUSED), make_line(Outcome.SURVIVOR, "RNN(1, 1): jvp")]
+    found = [make_line(MutantOutcome.DETECTED), make_line(MutantOutcome.EQUIVALENT)]
+    found += [make_line(MutantOutcome.REFUSED), make_line(MutantOutcome.SURVIVOR, "RNN(1, 1): jvp")]
     assert [Line.from_dict(each.as_dict()) for each in found] == found
     assert "| `mylib:RNN` | nn.RNN | 4 | 3 | 2 of 3 (67 %) | 1 | 1 | 0 |" in summarise(found)
     reason = {"target": "mylib:RNN", "before": "x = 1", "after": "x = 2"}

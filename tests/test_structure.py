@@ -1,4 +1,4 @@
-"""Checks of the source code: direction of imports, sizes, docstrings and comparisons of axes."""
+"""Checks of the source code: imports, sizes, names of classes, docstrings, comparisons of axes."""
 
 from __future__ import annotations
 
@@ -554,6 +554,15 @@ def is_module(name: str) -> bool:
     """Return whether there is a module or package of this name."""
     path = ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def test_each_name_of_a_class_names_a_single_class() -> None:
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(parse_module(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name_module(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_imports_have_no_cycle() -> None:

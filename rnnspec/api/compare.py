@@ -13,10 +13,10 @@ from torch import nn
 from rnnspec.api.model_use import find_use
 from rnnspec.comparing.comparison import Comparison
 from rnnspec.comparing.evaluation import Pair, Precision
-from rnnspec.comparing.explanation import Part
+from rnnspec.comparing.explanation import ComparisonPart
 from rnnspec.comparing.recipe import call_plainly, find_recipe
-from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.report import CandidateFault, ComparisonReport, RemarkText
+from rnnspec.comparing.sizes import Arguments
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.standing import TaskWatcher
@@ -117,17 +117,17 @@ def run_comparison(
 
 def find_use_of_model(
     target: Target, arguments: Mapping[str, Any]
-) -> tuple[Given, Given, Callable[[nn.Module, Given], Any]]:
+) -> tuple[Arguments, Arguments, Callable[[nn.Module, Arguments], Any]]:
     """Find out how to build and call a model, as `check_model` does. Raises CannotCheck."""
     use = find_use(target, ModelOptions(arguments=arguments), None)
     interface = use.interface
     inputs = Inputs(interface, interface.batch or BATCH, interface.steps or STEPS)
     x = inputs.draw(0, torch.float32)
-    given = Given((), make_arguments(use.arguments)), Given((x,))
+    given = Arguments((), make_arguments(use.arguments)), Arguments((x,))
     if interface.call.expression.startswith("model(x)"):
         return (*given, call_plainly)
 
-    def call(module: nn.Module, called: Given) -> Any:
+    def call(module: nn.Module, called: Arguments) -> Any:
         (x,) = called.positional
         batch, steps = interface.sizes_of(x)
         return interface.call.run(interface.call.fill_scope(module, x, batch, steps))
@@ -139,7 +139,7 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
     """Return the report of a finished comparison."""
     pair = comparison.pair
     faults = tuple(
-        Fault(
+        CandidateFault(
             part=str(each.part),
             cause=str(each.cause),
             text=each.text,
@@ -157,7 +157,7 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
         faults=faults,
         about_reference=tuple(comparison.about_reference),
         remarks=tuple(RemarkText(str(each.cause), each.text) for each in comparison.remarks),
-        not_compared=tuple(str(each) for each in Part if each not in comparison.compared),
+        not_compared=tuple(str(each) for each in ComparisonPart if each not in comparison.compared),
         is_cut=comparison.is_cut,
         sizes=tuple(dict(each.sizes) for each in comparison.rows),
         cases=comparison.cases,

@@ -21,9 +21,9 @@ from rnnspec.api.model_options import (
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.models import signature
 from rnnspec.models.building.errors import find_own_lines, needs_cuda
-from rnnspec.models.building.meanings import Meaning, find_meaning
+from rnnspec.models.building.meanings import ArgumentMeaning, find_meaning
 from rnnspec.models.building.search import ArgumentSearch
-from rnnspec.models.building.values import Written
+from rnnspec.models.building.values import WrittenArgument
 from rnnspec.models.call import CallError
 from rnnspec.models.case import ModelCase
 from rnnspec.models.conversions import convert_to_float64, wrap_as_module
@@ -35,7 +35,7 @@ from rnnspec.models.interfaces import infer_any_interface, list_interfaces, list
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.refusal import CannotCall, EndsProcess
 from rnnspec.models.steps import take_step
-from rnnspec.models.trial import Found, find_call, infer_call, infer_repaired_call
+from rnnspec.models.trial import FoundCall, find_call, infer_call, infer_repaired_call
 from rnnspec.options import ModelOptions, check_integer
 from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import announce_step
@@ -65,7 +65,7 @@ INFERRING = "finding out how to call it"
 
 
 @dataclass(frozen=True)
-class Use:
+class ModelUse:
     """How to build and call a model: the target, all of its arguments, and its interface."""
 
     target: Target
@@ -75,7 +75,7 @@ class Use:
     notes: tuple[str, ...] = ()
 
 
-def find_use(target: Target, options: ModelOptions, readout: Readout | None) -> Use:
+def find_use(target: Target, options: ModelOptions, readout: Readout | None) -> ModelUse:
     """Find out how to build and call a model, and choose arguments if none are given.
 
     Raises SelectionError for a wrong option, and TargetError if the model cannot be built or called
@@ -105,7 +105,7 @@ def _find_first(
     given: Mapping[str, Any],
     batch: int | None,
     search: ArgumentSearch,
-) -> Use | None:
+) -> ModelUse | None:
     """Return the use of the first model of a search that can be called.
 
     Returns None if no model can be built, and raises CannotCheck if no model can be called.
@@ -121,7 +121,7 @@ def _find_first(
             if sum(len(each.causes) for each in refused) > MOST_REFUSED:
                 break
             continue
-        return Use(target, arguments, interface, found, _describe_choice(chosen, refused))
+        return ModelUse(target, arguments, interface, found, _describe_choice(chosen, refused))
     if refused:
         raise refused[0].explain()
     return None
@@ -150,7 +150,9 @@ class NoCall(Exception):
         return self.refusal
 
 
-def _describe_choice(chosen: Mapping[str, Written], refused: list[NoCall]) -> tuple[str, ...]:
+def _describe_choice(
+    chosen: Mapping[str, WrittenArgument], refused: list[NoCall]
+) -> tuple[str, ...]:
     """Return notes on the chosen arguments, and the reason if they are not the first ones tried."""
     if not chosen:
         return ()
@@ -214,7 +216,8 @@ def _list_default_sizes(target: Target) -> dict[str, Any]:
         each.name: each.default
         for each in _list_arguments(target)
         if each.default is not inspect.Parameter.empty
-        and find_meaning(each.name) in (Meaning.STEPS, Meaning.FEATURES, Meaning.HEIGHT)
+        and find_meaning(each.name)
+        in (ArgumentMeaning.STEPS, ArgumentMeaning.FEATURES, ArgumentMeaning.HEIGHT)
     }
 
 
@@ -238,7 +241,10 @@ def _construct(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _refuse_building(
-    target: Target, given: Mapping[str, Any], chosen: Mapping[str, Written], error: Exception
+    target: Target,
+    given: Mapping[str, Any],
+    chosen: Mapping[str, WrittenArgument],
+    error: Exception,
 ) -> TargetError:
     """Return the error for a target that could not be built, with a suggestion."""
     if isinstance(error, TargetError):
@@ -374,8 +380,8 @@ def _find_better(
     interface: Interface,
     arguments: Mapping[str, Any],
     given: Mapping[str, Any],
-    found: Found,
-) -> Found | None:
+    found: FoundCall,
+) -> FoundCall | None:
     """Return a certain way to call a model with other sizes, or None.
 
     A model that accepts only some numbers of steps may be wrong, so only numbers that it names

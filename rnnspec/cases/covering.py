@@ -99,13 +99,13 @@ def _find_allowed(
 ) -> NDArray[np.bool_]:
     """Return for each row of codes whether a constraint allows it; `names` are its columns."""
     columns = [names.index(name) for name in constraint.axes]
-    allowed = {
-        chosen: constraint.allows(
+    numbers = [range(len(domains[name])) for name in constraint.axes]
+    allowed = np.zeros([len(each) for each in numbers], dtype=bool)
+    for chosen in itertools.product(*numbers):
+        allowed[chosen] = constraint.allows(
             {name: domains[name][code] for name, code in zip(constraint.axes, chosen, strict=True)}
         )
-        for chosen in itertools.product(*(range(len(domains[name])) for name in constraint.axes))
-    }
-    return np.array([allowed[tuple(chosen)] for chosen in codes[:, columns].tolist()], dtype=bool)
+    return np.asarray(allowed[tuple(codes[:, columns].T)])
 
 
 def _weigh_rare_values(codes: Codes) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import click
 from rnnspec.cli.check import IMPORT
 from rnnspec.cli.options import add_isolation, add_json, add_options, collect_options
 from rnnspec.cli.parts import check_writable, print_text
-from rnnspec.cli.tasks import Isolation, measure_target, use_target
+from rnnspec.cli.tasks import TaskIsolation, measure_target, use_target
 from rnnspec.declared.files import read_target
 from rnnspec.options import AccuracyOptions
 from rnnspec.report.files import write_file
@@ -66,7 +66,7 @@ def accuracy(
         target,
         options,
         parts,
-        isolation=Isolation(timeout, memory, no_isolate),
+        isolation=TaskIsolation(timeout, memory, no_isolate),
         device=options.device,
         imports=imports,
         shows_progress=True,

@@ -9,7 +9,7 @@ import click
 
 from rnnspec.cli.options import add_isolation, parse_argument
 from rnnspec.cli.parts import check_writable, print_text
-from rnnspec.cli.tasks import Isolation, find_adapter, use_target
+from rnnspec.cli.tasks import TaskIsolation, find_adapter, use_target
 from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.errors import SelectionError
 from rnnspec.options import AUTOMATIC, check_choice
@@ -51,7 +51,7 @@ def adapt(
     _refuse_existing(path)
     check_writable(path, "write")
     text, source, status = use_target(
-        find_adapter, target, kind, extra, path, isolation=Isolation(**isolation)
+        find_adapter, target, kind, extra, path, isolation=TaskIsolation(**isolation)
     )
     if path is not None:
         Path(path).write_text(source, encoding="utf-8")

@@ -10,7 +10,7 @@ import click
 from rnnspec.cli.options import add_isolation, add_options, collect_options
 from rnnspec.cli.parts import check_writable, print_text
 from rnnspec.cli.targets import choose_targets
-from rnnspec.cli.tasks import Isolation, list_baseline, use_target
+from rnnspec.cli.tasks import TaskIsolation, list_baseline, use_target
 from rnnspec.declared.files import NAMES, find_file
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict
@@ -67,7 +67,7 @@ def baseline(
                 list_baseline,
                 choice.target,
                 options,
-                isolation=Isolation(timeout, memory, no_isolate),
+                isolation=TaskIsolation(timeout, memory, no_isolate),
                 device=options.device,
                 imports=imports,
                 shows_progress=True,

@@ -10,7 +10,7 @@ import click
 
 from rnnspec.cli.options import add_form, add_isolation, add_json, add_options, collect_options
 from rnnspec.cli.parts import check_files, print_text
-from rnnspec.cli.tasks import Isolation, compare_targets, use_target
+from rnnspec.cli.tasks import TaskIsolation, compare_targets, use_target
 from rnnspec.options import CompareOptions
 from rnnspec.subjects.target import require_target
 
@@ -53,7 +53,7 @@ def compare(
     check_files(json_path, {"html": html})
     options = collect_options(CompareOptions, chosen)
     require_target(candidate)
-    isolation = Isolation(min(timeout, options.limit or timeout), memory, no_isolate)
+    isolation = TaskIsolation(min(timeout, options.limit or timeout), memory, no_isolate)
     given = (reference, candidate, options, time.monotonic())
     report = use_target(compare_targets, *given, isolation=isolation, device=options.device)
     from rnnspec.comparing.report import write_comparison

@@ -12,7 +12,7 @@ import click
 
 from rnnspec.cli.options import add_isolation, add_options, collect_options
 from rnnspec.cli.parts import print_text
-from rnnspec.cli.tasks import Isolation, check_again, use_target
+from rnnspec.cli.tasks import TaskIsolation, check_again, use_target
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 from rnnspec.report.reading import load_report
@@ -70,7 +70,7 @@ def replay(
     options = collect_options(CheckOptions, {**given, "rules": (id,)})
     chosen = target or data["subject"]
     debug = _debug_rule if is_debugged else None
-    isolation = Isolation(timeout, memory, no_isolate or is_debugged)
+    isolation = TaskIsolation(timeout, memory, no_isolate or is_debugged)
     rule, case, before, message = use_target(
         check_again, chosen, finding, options, debug, isolation=isolation, device=options.device
     )

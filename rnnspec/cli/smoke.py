@@ -8,7 +8,7 @@ import click
 
 from rnnspec.cli.options import add_isolation
 from rnnspec.cli.parts import print_text
-from rnnspec.cli.tasks import Isolation, examine_adapter, use_target
+from rnnspec.cli.tasks import TaskIsolation, examine_adapter, use_target
 from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.declared.files import read_target
 from rnnspec.options import AUTOMATIC, check_choice
@@ -40,6 +40,6 @@ def smoke(target: str, kind: str, **isolation: Any) -> int:
     """
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     target, _ = read_target(target, {})
-    text, is_right = use_target(examine_adapter, target, kind, isolation=Isolation(**isolation))
+    text, is_right = use_target(examine_adapter, target, kind, isolation=TaskIsolation(**isolation))
     print_text(make_printable(text, keep="\n"))
     return 0 if is_right else 1

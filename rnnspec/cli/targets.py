@@ -20,7 +20,7 @@ OUTPUTS = ("json_path", *FILES, "stream", "resume", "shard")
 
 
 @dataclass(frozen=True)
-class Choice:
+class CheckedTarget:
     """A target to check.
 
     target   the target as `package.module:attribute` or a file and a name
@@ -44,7 +44,7 @@ class Choice:
             raise type(error)(f"{place}: {error.option} {error.message}") from error
 
 
-def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]:
+def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[CheckedTarget]:
     """Return the targets to check, each with the options of its check.
 
     Without a target, these are the targets of the project's file. Options on the command line
@@ -54,7 +54,7 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]
     known = {} if declared is None else declared.targets
     if target is not None and target not in known:
         refuse_misspelt(target, declared)
-        return [Choice(target, dict(given))]
+        return [CheckedTarget(target, dict(given))]
     if declared is None or not known:
         raise SelectionError(
             "name a TARGET, such as 'mylib:RNN', or declare targets in rnnspec.toml."
@@ -70,7 +70,7 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]
     return [_add_options(declared, name, given) for name in names]
 
 
-def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) -> Choice:
+def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) -> CheckedTarget:
     """Return a declared target with its options, unless the user typed others."""
     context = click.get_current_context()
     table = declared.targets[target]
@@ -80,7 +80,7 @@ def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) 
         if name != "target" and not is_typed:
             options[name] = _convert(value)
             places[name] = f"{declared.path.name}:{declared.find_line(target, 0, name)}"
-    return Choice(str(table["target"]), options, places)
+    return CheckedTarget(str(table["target"]), options, places)
 
 
 def _convert(value: Any) -> Any:

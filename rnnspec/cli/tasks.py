@@ -25,7 +25,7 @@ from rnnspec.text import make_printable
 
 
 @dataclass(frozen=True)
-class Isolation:
+class TaskIsolation:
     """The limits of a target's process, or the choice to use this process."""
 
     timeout: float
@@ -37,7 +37,7 @@ def use_target(
     task: Callable[..., Any],
     target: str,
     *arguments: Any,
-    isolation: Isolation,
+    isolation: TaskIsolation,
     device: str = "cpu",
     imports: Sequence[str] = (),
     shows_progress: bool = False,

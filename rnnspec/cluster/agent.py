@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from rnnspec.cluster.messages import Answer, Breakdown, Order, Part, Refusal, SentFile
+from rnnspec.cluster.messages import Answer, Breakdown, Order, PartRequest, Refusal, SentFile
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.checking import Checking
 from rnnspec.isolation.clock import Clock
@@ -127,7 +127,7 @@ def _find_file(file: SentFile, folder: Path) -> Path:
     return placed
 
 
-def _answer(crew: Crew, part: Part, target: str) -> Answer | Refusal | Breakdown:
+def _answer(crew: Crew, part: PartRequest, target: str) -> Answer | Refusal | Breakdown:
     try:
         return _check(crew, part)
     except CannotCheck as error:
@@ -137,7 +137,7 @@ def _answer(crew: Crew, part: Part, target: str) -> Answer | Refusal | Breakdown
         return Breakdown(traceback.format_exc())
 
 
-def _check(crew: Crew, part: Part) -> Answer:
+def _check(crew: Crew, part: PartRequest) -> Answer:
     crew.casualties.learn(part.precautions)
     interrupts = Interrupts()
     nothing = Results(lambda size: ())

@@ -19,7 +19,7 @@ from rnnspec.cluster.messages import (
     Breakdown,
     Lost,
     Order,
-    Part,
+    PartRequest,
     Refusal,
     SentFile,
 )
@@ -162,7 +162,7 @@ class ClusterChecking(CaseChecking):
         most = QUEUED * slots if jobs is None or jobs >= slots else jobs
         while self._ranges and len(self._sent) < most:
             start, stop = self._ranges.popleft()
-            part = Part(start, stop, self.crew.casualties.precautions, PART_SECONDS)
+            part = PartRequest(start, stop, self.crew.casualties.precautions, PART_SECONDS)
             future = client.submit(
                 check_part, self._order, pickle.dumps(part), read_versions(), pure=False
             )

@@ -37,7 +37,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartRequest:
     """A request: check the cases with an index in [start, stop), as many as time permits."""
 
     start: int

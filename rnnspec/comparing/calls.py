@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from rnnspec.comparing.conditions import REDRAWN
 from rnnspec.comparing.differences import find_difference
 from rnnspec.comparing.evaluation import (
-    Case,
-    Expected,
+    ExpectedResults,
     Pair,
+    PairCase,
     Results,
     are_equal,
     convert,
@@ -23,10 +23,10 @@ from rnnspec.comparing.evaluation import (
     is_real,
     is_same,
 )
-from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.explanation import Cause, ExplainedCause
 from rnnspec.comparing.modes import count_required, is_random
 from rnnspec.comparing.names import name_inputs
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.sizes import Arguments
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.devices import find_streams
 from rnnspec.subjects.failures import Ended, Failure
@@ -40,16 +40,16 @@ MANY_CALLS = 16
 
 
 @dataclass
-class Session:
+class RepeatedCalls:
     """The two modules of a case, which are called several times.
 
     `expected` belongs to the first call. The other calls have the same tolerances.
     """
 
     pair: Pair
-    case: Case
-    given: Given
-    expected: Expected
+    case: PairCase
+    given: Arguments
+    expected: ExpectedResults
 
     @cached_property
     def candidate(self) -> nn.Module:
@@ -61,16 +61,16 @@ class Session:
         """The reference that all calls of the session use, in float64."""
         return convert_module(self.pair.build_reference(self.case))
 
-    def draw_others(self, seed: int) -> Given:
+    def draw_others(self, seed: int) -> Arguments:
         """Return other arguments of the same sizes."""
         return self.pair.make_given(replace(self.case, seed=self.case.seed + seed))
 
-    def call_candidate(self, given: Given, *, copies: bool = True) -> Results:
+    def call_candidate(self, given: Arguments, *, copies: bool = True) -> Results:
         """Return the results of the candidate. Raises Raised."""
         side = self.pair.recipe.candidate
         return self.pair.call(side, self.candidate, given, self.case, copies=copies)
 
-    def call_reference(self, given: Given) -> Results:
+    def call_reference(self, given: Arguments) -> Results:
         """Return the results of the reference in float64."""
         return self.pair.call_exactly(self.reference, given.map(convert), self.case)
 
@@ -83,10 +83,10 @@ class Session:
         return self.differ(self.call_reference(self.given), first)
 
 
-Check = Callable[[Session], Iterator[Explanation]]
+Check = Callable[[RepeatedCalls], Iterator[ExplainedCause]]
 
 
-def check_calls(pair: Pair, case: Case) -> Iterator[Explanation]:
+def check_calls(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
     """Yield the faults of calls of the candidate one after the other.
 
     The case has inputs that were not used before, which a candidate may have stored.
@@ -95,7 +95,7 @@ def check_calls(pair: Pair, case: Case) -> Iterator[Explanation]:
     expected = pair.compute_expected(case, given)
     for check in CHECKS:
         try:
-            for found in check(Session(pair, case, given, expected)):
+            for found in check(RepeatedCalls(pair, case, given, expected)):
                 yield found
                 if found.cause in (Cause.EARLIER_CALL, Cause.SAME_ADDRESS, Cause.RANDOM):
                     return
@@ -105,7 +105,7 @@ def check_calls(pair: Pair, case: Case) -> Iterator[Explanation]:
             continue
 
 
-def _check_settings(session: Session) -> Iterator[Explanation]:
+def _check_settings(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield which global settings the candidate changes."""
     before = read_settings()
     session.call_candidate(session.given)
@@ -113,20 +113,20 @@ def _check_settings(session: Session) -> Iterator[Explanation]:
     if changed:
         listed = join_words(f"{name}{change}" for name, change in changed)
         text = f"building and calling it changes global settings: {listed}"
-        yield Explanation(Cause.SETTINGS, text)
+        yield ExplainedCause(Cause.SETTINGS, text)
 
 
-def _check_random(session: Session) -> Iterator[Explanation]:
+def _check_random(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that the results change from call to call, unlike the results of the reference."""
     pair, case = session.pair, session.case
     if is_random(pair, pair.recipe.candidate, case) and not is_random(
         pair, pair.recipe.reference, case
     ):
         text = "the results change with the state of the random number generator"
-        yield Explanation(Cause.RANDOM, text)
+        yield ExplainedCause(Cause.RANDOM, text)
 
 
-def _check_arguments(session: Session) -> Iterator[Explanation]:
+def _check_arguments(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield to which of its arguments a call writes that the reference leaves as they are."""
     mine, theirs = session.given.map(copy_values), session.given.map(copy_values).map(convert)
     session.call_candidate(mine, copies=False)
@@ -143,12 +143,12 @@ def _check_arguments(session: Session) -> Iterator[Explanation]:
         and is_same(convert(value), other)
     ]
     if written:
-        yield Explanation(Cause.OVERWRITES_INPUT, f"a call writes to {join_words(written)}")
+        yield ExplainedCause(Cause.OVERWRITES_INPUT, f"a call writes to {join_words(written)}")
 
 
 def _check_second_call(
-    session: Session, which: str, draw: Callable[[Session], Given | None]
-) -> Iterator[Explanation]:
+    session: RepeatedCalls, which: str, draw: Callable[[RepeatedCalls], Arguments | None]
+) -> Iterator[ExplainedCause]:
     """Yield that a second call depends on the first in another way than that of the reference."""
     second = draw(session)
     if second is None:
@@ -163,19 +163,19 @@ def _check_second_call(
     if session.differ(wanted, got):
         if are_equal(got, kept):
             text = f"a call with {which} returns the result of the call before"
-            yield Explanation(Cause.EARLIER_CALL, text)
+            yield ExplainedCause(Cause.EARLIER_CALL, text)
         elif not are_equal(got, replace(session).call_candidate(second)):
             text = f"the result of a call with {which} depends on the call before"
-            yield Explanation(Cause.KEPT_STATE, text)
+            yield ExplainedCause(Cause.KEPT_STATE, text)
         elif not are_equal(wanted, replace(session).call_reference(second)):
             text = f"a call with {which} does not continue from the state of the call before"
-            yield Explanation(Cause.KEEPS_NO_STATE, text)
+            yield ExplainedCause(Cause.KEEPS_NO_STATE, text)
     elif not are_equal(first, kept):
         text = "a call overwrites the result that the call before has returned"
-        yield Explanation(Cause.OVERWRITES_RESULT, text)
+        yield ExplainedCause(Cause.OVERWRITES_RESULT, text)
 
 
-def _check_many_calls(session: Session) -> Iterator[Explanation]:
+def _check_many_calls(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that a later call is wrong, as after the calls by which a benchmark warms up."""
     before: Results = {}
     for number in range(1, MANY_CALLS + 1):
@@ -185,12 +185,14 @@ def _check_many_calls(session: Session) -> Iterator[Explanation]:
             if number > 2:  # other checks find faults of the first two
                 is_same = are_equal(got, before)
                 cause = Cause.EARLIER_CALL if is_same else Cause.KEPT_STATE
-                yield Explanation(cause, f"call {number} returns a wrong result, unlike the first")
+                yield ExplainedCause(
+                    cause, f"call {number} returns a wrong result, unlike the first"
+                )
             return
         before = {name: each.clone() for name, each in got.items()}
 
 
-def _check_same_address(session: Session) -> Iterator[Explanation]:
+def _check_same_address(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that new contents of the same tensors are not read."""
     given, other = session.given.map(copy_values), session.draw_others(31)
     first = {k: v.clone() for k, v in session.call_candidate(given, copies=False).items()}
@@ -202,10 +204,10 @@ def _check_same_address(session: Session) -> Iterator[Explanation]:
     got, wanted = session.call_candidate(given, copies=False), session.call_reference(other)
     if session.differ(wanted, got) and are_equal(got, first):
         text = "a call with the same tensors and other numbers in them returns the earlier result"
-        yield Explanation(Cause.SAME_ADDRESS, text)
+        yield ExplainedCause(Cause.SAME_ADDRESS, text)
 
 
-def _check_new_weights(session: Session) -> Iterator[Explanation]:
+def _check_new_weights(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that weights that are loaded after a call do not change the results of the next."""
     pair = session.pair
     if not pair.move.is_complete:
@@ -218,10 +220,10 @@ def _check_new_weights(session: Session) -> Iterator[Explanation]:
     got, wanted = session.call_candidate(session.given), pair.compute_exactly(case, session.given)
     if session.differ(wanted, got) and are_equal(got, first):
         text = "weights that are loaded after a call do not change the results of the next call"
-        yield Explanation(Cause.STALE_WEIGHTS, text)
+        yield ExplainedCause(Cause.STALE_WEIGHTS, text)
 
 
-def _check_other_sizes(session: Session) -> Iterator[Explanation]:
+def _check_other_sizes(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that a call depends on an earlier one with other sizes, or raises after it."""
     if session.is_first_wrong(session.call_candidate(session.given)):
         return
@@ -246,15 +248,15 @@ def _check_other_sizes(session: Session) -> Iterator[Explanation]:
         except Failure as error:
             with suppress_failures():
                 pair.call(pair.recipe.candidate, pair.build_candidate(other), between, other)
-                yield Explanation(Cause.RAISES, f"a call with another {name} raises {error}")
+                yield ExplainedCause(Cause.RAISES, f"a call with another {name} raises {error}")
             return
         if session.differ(wanted, got):
             text = f"a result depends on an earlier call with another {name}"
-            yield Explanation(Cause.KEPT_STATE, text)
+            yield ExplainedCause(Cause.KEPT_STATE, text)
             return
 
 
-def _check_memory_layout(session: Session) -> Iterator[Explanation]:
+def _check_memory_layout(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that inputs whose axes lie in memory in another order are read wrongly."""
     got = session.call_candidate(session.given.map(_turn), copies=False)
     exact = session.call_reference(session.given)
@@ -262,10 +264,10 @@ def _check_memory_layout(session: Session) -> Iterator[Explanation]:
         exact, session.call_candidate(session.given)
     ):
         text = "inputs whose axes are in another order in memory are read wrongly"
-        yield Explanation(Cause.MEMORY_LAYOUT, text)
+        yield ExplainedCause(Cause.MEMORY_LAYOUT, text)
 
 
-def _check_stream(session: Session) -> Iterator[Explanation]:
+def _check_stream(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that a call on another stream of the device does not wait for its inputs.
 
     They are written there after so much work that whatever does not wait for it reads zeros.
@@ -288,27 +290,27 @@ def _check_stream(session: Session) -> Iterator[Explanation]:
     streams.synchronize(device)
     if session.is_first_wrong(got):
         text = "a call on another stream does not wait for its inputs, or its results are not there"
-        yield Explanation(Cause.OTHER_STREAM, text)
+        yield ExplainedCause(Cause.OTHER_STREAM, text)
 
 
-def _draw_others(session: Session) -> Given:
+def _draw_others(session: RepeatedCalls) -> Arguments:
     return session.draw_others(17)
 
 
-def _draw_fewer(session: Session) -> Given | None:
+def _draw_fewer(session: RepeatedCalls) -> Arguments | None:
     """Return other arguments, without the optional ones."""
     count = count_required(session.pair, session.case)
-    return None if count is None else Given(session.draw_others(23).positional[:count])
+    return None if count is None else Arguments(session.draw_others(23).positional[:count])
 
 
-def _draw_zeros(session: Session) -> Given | None:
+def _draw_zeros(session: RepeatedCalls) -> Arguments | None:
     """Return other arguments, of which all but the first are zeros, as initial states may be."""
     first, *others = session.draw_others(29).list_values()
     zeros = [torch.zeros_like(each) if is_real(each) else each for each in others]
     return session.given.replace_values([first, *zeros]) if others else None
 
 
-def _permute_given(session: Session) -> Given:
+def _permute_given(session: RepeatedCalls) -> Arguments:
     return session.given.map(_permute)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.comparing.differences import Difference, Kind, find_wrong
+from rnnspec.comparing.differences import DifferenceKind, ResultDifference, find_wrong
 from rnnspec.comparing.evaluation import DRAWS, Results, add_noise, is_real, make_noise
-from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.explanation import Cause, ExplainedCause
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.patterns import find_pattern
-from rnnspec.comparing.probing import Place, Prober
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.probing import InputPlace, ReachProber
+from rnnspec.comparing.sizes import Arguments
 from rnnspec.comparing.weights import list_tensors
 from rnnspec.text import join_words
 
@@ -35,20 +35,20 @@ LEAST_APART = 0.25
 """Results change in steps if their change is apart from the right one by this part of it."""
 
 OF_FORM = {
-    Kind.RAISES: Cause.RAISES,
-    Kind.REFUSES: Cause.RAISES,
-    Kind.FORM: Cause.FORM,
-    Kind.SHAPE: Cause.SHAPE,
-    Kind.DTYPE: Cause.DTYPE,
+    DifferenceKind.RAISES: Cause.RAISES,
+    DifferenceKind.REFUSES: Cause.RAISES,
+    DifferenceKind.FORM: Cause.FORM,
+    DifferenceKind.SHAPE: Cause.SHAPE,
+    DifferenceKind.DTYPE: Cause.DTYPE,
 }
 
 
-def explain_form(difference: Difference) -> Explanation:
+def explain_form(difference: ResultDifference) -> ExplainedCause:
     """Return the cause of a difference that is not one of numbers."""
-    return Explanation(OF_FORM[difference.kind], difference.text)
+    return ExplainedCause(OF_FORM[difference.kind], difference.text)
 
 
-def explain_values(prober: Prober, before: Prober) -> Explanation:
+def explain_values(prober: ReachProber, before: ReachProber) -> ExplainedCause:
     """Return the likely cause of other numbers in the case of a prober.
 
     `before` has the case in which the difference was found first, with more numbers.
@@ -64,31 +64,31 @@ def explain_values(prober: Prober, before: Prober) -> Explanation:
     for search in (_find_exchanged_inputs, _find_gate_order, find_pattern, _find_rounding):
         for found in search(before):
             return found
-    return unread or Explanation(Cause.OTHER_VALUES, "it computes other values")
+    return unread or ExplainedCause(Cause.OTHER_VALUES, "it computes other values")
 
 
-def _find_unread(prober: Prober) -> Iterator[Explanation]:
+def _find_unread(prober: ReachProber) -> Iterator[ExplainedCause]:
     """Yield the inputs that change the reference's results and not the candidate's."""
     names = name_inputs(prober.pair, prober.case)
     unread: list[int] = []
     read: list[int] = []
     for index in prober.list_read():
-        changed = prober.find_changed(Place(index))
+        changed = prober.find_changed(InputPlace(index))
         if any(map(_any, changed.theirs.values())):
             (read if any(map(_any, changed.mine.values())) else unread).append(index)
     if unread and not read:
-        yield Explanation(Cause.READS_NOTHING, "the results do not depend on any input")
+        yield ExplainedCause(Cause.READS_NOTHING, "the results do not depend on any input")
     elif unread:
         listed = join_words(names[index] for index in unread)
         text = f"the results do not depend on {listed}"
-        yield Explanation(Cause.IGNORES_INPUT, text, frozenset(unread))
+        yield ExplainedCause(Cause.IGNORES_INPUT, text, frozenset(unread))
 
 
 def _any(value: Tensor) -> bool:
     return bool(value.any())
 
 
-def _find_parameter(prober: Prober) -> Iterator[Explanation]:
+def _find_parameter(prober: ReachProber) -> Iterator[ExplainedCause]:
     """Yield the parameters of the reference that change its results and not the candidate's."""
     pair, case = prober.pair, prober.case
     if not pair.move.is_complete:
@@ -102,7 +102,7 @@ def _find_parameter(prober: Prober) -> Iterator[Explanation]:
         module = changed.build_candidate(case)
         after = pair.call(pair.recipe.candidate, module, prober.given, case)
         if moves and all(torch.equal(after[key], each) for key, each in prober.got.items()):
-            yield Explanation(
+            yield ExplainedCause(
                 Cause.IGNORES_PARAMETER, f"the results do not depend on the parameter {name}"
             )
             return
@@ -121,7 +121,7 @@ class _Shift:
             value += torch.randn(value.shape, generator=generator).to(value)
 
 
-def _agrees(prober: Prober, exact: Results, got: Results, factor: float = 1.0) -> bool:
+def _agrees(prober: ReachProber, exact: Results, got: Results, factor: float = 1.0) -> bool:
     """Return whether a candidate's results are these, within some times the tolerances."""
     tolerances = prober.expected.tolerances
     return all(
@@ -130,7 +130,7 @@ def _agrees(prober: Prober, exact: Results, got: Results, factor: float = 1.0) -
     )
 
 
-def _find_exchanged_inputs(prober: Prober) -> Iterator[Explanation]:
+def _find_exchanged_inputs(prober: ReachProber) -> Iterator[ExplainedCause]:
     """Yield that two inputs of one shape are exchanged."""
     values = prober.given.list_values()
     names = name_inputs(prober.pair, prober.case)
@@ -142,10 +142,10 @@ def _find_exchanged_inputs(prober: Prober) -> Iterator[Explanation]:
                 prober, prober.call_reference(prober.given.replace_values(swapped)), prober.got
             ):
                 text = f"{names[one]} and {names[other]} are exchanged"
-                yield Explanation(Cause.EXCHANGED_INPUTS, text)
+                yield ExplainedCause(Cause.EXCHANGED_INPUTS, text)
 
 
-def _find_gate_order(prober: Prober) -> Iterator[Explanation]:
+def _find_gate_order(prober: ReachProber) -> Iterator[ExplainedCause]:
     """Yield that the gates of the recurrent layers of torch.nn are in another order."""
     for count in (3, 4):
         usual = tuple(range(count))
@@ -157,7 +157,7 @@ def _find_gate_order(prober: Prober) -> Iterator[Explanation]:
                 ):
                     shown = ", ".join(map(str, order))
                     text = f"the gates are in another order: {shown} instead of {usual}"
-                    yield Explanation(Cause.GATE_ORDER, text)
+                    yield ExplainedCause(Cause.GATE_ORDER, text)
                     return
 
 
@@ -178,7 +178,7 @@ class _Reorder:
                             value.copy_(torch.cat([parts[index] for index in self.order]))
 
 
-def _find_rounding(prober: Prober) -> Iterator[Explanation]:
+def _find_rounding(prober: ReachProber) -> Iterator[ExplainedCause]:
     """Yield that products are rounded to fewer bits, if that accounts for the difference."""
     exact = prober.expected.results
     if not _is_staircase(prober):
@@ -192,11 +192,11 @@ def _find_rounding(prober: Prober) -> Iterator[Explanation]:
         effect = max(_measure_gap(other, exact) for other in moved)
         if effect and LEAST_LIKE <= error / effect <= MOST_LIKE:
             text = f"its errors are as large as if numbers were rounded to {text}"
-            yield Explanation(Cause.FEWER_BITS, text)
+            yield ExplainedCause(Cause.FEWER_BITS, text)
             return
 
 
-def _is_staircase(prober: Prober) -> bool:
+def _is_staircase(prober: ReachProber) -> bool:
     """Return whether results follow small changes of weights and inputs in steps.
 
     The results of a rough approximation follow them smoothly, however large its errors are.
@@ -219,7 +219,7 @@ def _nudge(value: Any) -> Any:
 
 
 def _nudge_weights(module: nn.Module) -> None:
-    add_noise(module, Given(), make_noise(NUDGE, 1))
+    add_noise(module, Arguments(), make_noise(NUDGE, 1))
 
 
 def _measure_gap(got: Results, exact: Results) -> float:

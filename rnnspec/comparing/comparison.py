@@ -7,20 +7,25 @@ from dataclasses import dataclass, field, replace
 
 from rnnspec.comparing.calls import check_calls
 from rnnspec.comparing.causes import OF_FORM, explain_values
-from rnnspec.comparing.conditions import AS_BUILT, MAGNITUDES, REDRAWN, Condition
-from rnnspec.comparing.differences import Difference, Kind, describe_failure, find_difference
-from rnnspec.comparing.evaluation import DRAWS, Case, OutOfTime, Pair, Precision
-from rnnspec.comparing.explanation import Cause, Explanation, Part, RemarkKey
+from rnnspec.comparing.conditions import AS_BUILT, MAGNITUDES, REDRAWN, NumberCondition
+from rnnspec.comparing.differences import (
+    DifferenceKind,
+    ResultDifference,
+    describe_failure,
+    find_difference,
+)
+from rnnspec.comparing.evaluation import DRAWS, OutOfTime, Pair, PairCase, Precision
+from rnnspec.comparing.explanation import Cause, ComparisonPart, ExplainedCause, RemarkKey
 from rnnspec.comparing.gradients import compare_gradients
 from rnnspec.comparing.minimising import minimise
 from rnnspec.comparing.modes import check_uses
-from rnnspec.comparing.probing import Prober
+from rnnspec.comparing.probing import ReachProber
 from rnnspec.comparing.program import write_program
 from rnnspec.comparing.remarks import describe_reference
 from rnnspec.comparing.rows import (
     LARGE_PRODUCTS,
     MOST_WORK_OF_FEW,
-    Row,
+    SizeRow,
     can_call,
     choose_base,
     count_products,
@@ -64,16 +69,16 @@ HIDING = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class CandidateFinding:
     """A fault of the candidate: its cause, the case that shows it, and the difference there.
 
     `is_avoided` says whether the fault no longer shows in later cases.
     """
 
-    part: Part
+    part: ComparisonPart
     cause: Cause
     text: str
-    case: Case
+    case: PairCase
     difference: str
     program: str = ""
     is_avoided: bool = False
@@ -95,22 +100,22 @@ class Comparison:
     seed: int = 0
     small: Sizes = field(default_factory=dict)
     base: Sizes = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    remarks: list[Explanation] = field(default_factory=list)
+    findings: list[CandidateFinding] = field(default_factory=list)
+    remarks: list[ExplainedCause] = field(default_factory=list)
     about_reference: list[str] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SizeRow] = field(default_factory=list)
     refused: list[tuple[Sizes, str]] = field(default_factory=list)
-    remembering: list[Case] = field(default_factory=list)
-    compared: list[Part] = field(default_factory=list)
-    part: Part = Part.VALUES
+    remembering: list[PairCase] = field(default_factory=list)
+    compared: list[ComparisonPart] = field(default_factory=list)
+    part: ComparisonPart = ComparisonPart.VALUES
     is_cut: bool = False
     explained: int = 0
     cases: int = 0
 
     @property
-    def case(self) -> Case:
+    def case(self) -> PairCase:
         """The case at the base sizes, with the weights of the constructor."""
-        return Case(self.base, AS_BUILT, self.seed)
+        return PairCase(self.base, AS_BUILT, self.seed)
 
     def run(self) -> None:
         """Compare the two at all sizes, and undo changes of global settings afterwards."""
@@ -120,7 +125,7 @@ class Comparison:
             except OutOfTime:
                 self.is_cut = True
             except Ended as error:  # a call that does more than compare values
-                self.add(Explanation(Cause.RAISES, f"it {phrase_error(error)}"), self.case)
+                self.add(ExplainedCause(Cause.RAISES, f"it {phrase_error(error)}"), self.case)
 
     def compare_all(self, before: SettingValues) -> None:
         """Compare the two at all sizes. `before` are the settings before anything was called."""
@@ -129,7 +134,7 @@ class Comparison:
         self.base = self.choose_common_base()
         if not self.choose_move():
             return
-        small = Case(self.small, AS_BUILT, self.seed)
+        small = PairCase(self.small, AS_BUILT, self.seed)
         self.pair = replace(
             self.pair,
             free=tuple(find_free_sizes(self.pair, self.small)),
@@ -138,19 +143,19 @@ class Comparison:
         self.about_reference = describe_reference(self.pair, small)
         unused = replace(self.case, seed=self.seed + UNUSED)
         undo_changes(before)
-        self.compare_part(Part.CALLS, check_calls(self.pair, unused), unused)
+        self.compare_part(ComparisonPart.CALLS, check_calls(self.pair, unused), unused)
         if not self.has(STOPPING):
-            self.part = Part.VALUES
+            self.part = ComparisonPart.VALUES
             self.compare_rows()
-            self.compared.append(Part.VALUES)
+            self.compared.append(ComparisonPart.VALUES)
         if not self.has(HIDING):
-            self.compare_part(Part.USES, check_uses(self.pair, self.case))
-            self.compare_part(Part.GRADIENTS, self.compare_all_gradients())
+            self.compare_part(ComparisonPart.USES, check_uses(self.pair, self.case))
+            self.compare_part(ComparisonPart.GRADIENTS, self.compare_all_gradients())
         if not self.has(STOPPING):
             self.trace()
 
     def compare_part(
-        self, part: Part, found: Iterable[Explanation], case: Case | None = None
+        self, part: ComparisonPart, found: Iterable[ExplainedCause], case: PairCase | None = None
     ) -> None:
         """Add the findings of a part."""
         self.part = part
@@ -184,8 +189,8 @@ class Comparison:
                 is_large = count_products(self.pair, sizes) > LARGE_PRODUCTS
                 is_counted = is_large and self.pair.precision is Precision.IEEE
                 self.pair = replace(self.pair, draws=0 if is_counted else DRAWS)
-                difference = self.compare(Case(sizes, AS_BUILT, self.seed))
-                if difference is None or difference.kind is not Kind.REFUSES:
+                difference = self.compare(PairCase(sizes, AS_BUILT, self.seed))
+                if difference is None or difference.kind is not DifferenceKind.REFUSES:
                     return sizes
                 self.refused.append((sizes, difference.text))
         return small
@@ -197,7 +202,7 @@ class Comparison:
             candidate = recipe.build(recipe.candidate, self.base, self.seed)
         except Failure as error:
             text = f"its constructor {phrase_error(error)}"
-            self.add(Explanation(Cause.RAISES, text), self.case)
+            self.add(ExplainedCause(Cause.RAISES, text), self.case)
             return False
         moves = find_moves(recipe.build(recipe.reference, self.base, self.seed), candidate)
         for index, move in enumerate(moves):
@@ -214,12 +219,12 @@ class Comparison:
             text = "weights that are loaded with load_state_dict do not change its results"
             difference = "it computes with a copy of the weights from its constructor"
             case, named = replace(self.case, condition=REDRAWN), replace(self.pair, move=moves[0])
-            self.add(Explanation(Cause.STALE_WEIGHTS, text), case, difference, named)
+            self.add(ExplainedCause(Cause.STALE_WEIGHTS, text), case, difference, named)
         return True
 
     def compare_rows(self) -> None:
         """Compare values at all sizes."""
-        links = find_links(self.pair, Case(self.small, AS_BUILT, self.seed))
+        links = find_links(self.pair, PairCase(self.small, AS_BUILT, self.seed))
         search = ConditionSearch(self.pair, links)
         for row in list_rows(self.pair, self.base, self.small):
             if not self.is_shown(row.sizes):
@@ -227,17 +232,17 @@ class Comparison:
             if self.explained >= MOST_EXPLAINED or self.has(STOPPING):
                 break
 
-    def compare_row(self, row: Row, search: ConditionSearch) -> None:
+    def compare_row(self, row: SizeRow, search: ConditionSearch) -> None:
         """Compare values at a row of sizes, unless one of the two refuses them."""
         self.rows.append(row)
         for condition in self.choose_conditions(row, search):
-            case = Case(row.sizes, condition, self.seed)
+            case = PairCase(row.sizes, condition, self.seed)
             try:
                 difference = self.compare(case, draws=self.count_draws(row))
             except Failure:  # the reference refuses the sizes
                 self.rows.remove(row)
                 return
-            if difference is not None and difference.kind is Kind.REFUSES:
+            if difference is not None and difference.kind is DifferenceKind.REFUSES:
                 self.refused.append((row.sizes, difference.text))
                 self.rows.remove(row)
                 return
@@ -260,7 +265,7 @@ class Comparison:
             if not each.is_avoided
         )
 
-    def count_draws(self, row: Row) -> int:
+    def count_draws(self, row: SizeRow) -> int:
         """Return how often roundings are drawn at a row of sizes.
 
         Many numbers show an error in fewer draws. The reference rounds as float32 does, so its own
@@ -268,7 +273,7 @@ class Comparison:
         """
         return max(0 if row.is_large else DRAWS, self.pair.precision is not Precision.IEEE)
 
-    def choose_conditions(self, row: Row, search: ConditionSearch) -> Iterator[Condition]:
+    def choose_conditions(self, row: SizeRow, search: ConditionSearch) -> Iterator[NumberCondition]:
         """Yield the conditions at sizes under which the reference shows its dependence.
 
         The most useful come first, so that differences are explained under them. They are
@@ -286,12 +291,12 @@ class Comparison:
                 name: size if size <= small[name] else max(small[name], min(size, LONGEST))
                 for name, size in row.sizes.items()
             }
-            yield from search.choose(Case(sizes, AS_BUILT, self.seed))
+            yield from search.choose(PairCase(sizes, AS_BUILT, self.seed))
             yield AS_BUILT
             if row.sizes == small:
                 yield from MAGNITUDES
 
-    def compare_all_gradients(self) -> Iterator[Explanation]:
+    def compare_all_gradients(self) -> Iterator[ExplainedCause]:
         """Yield how gradients differ in the first of a few cases where they do."""
         once = replace(self.pair, draws=1)  # the other cases are larger, and have more numbers
         longer = [(once, case) for case in self.remembering[:MOST_DIFFERENTIATED]]
@@ -306,13 +311,13 @@ class Comparison:
             sizes, text = self.refused[0]
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
             text = f"{text} for sizes that the reference takes, such as {listed}"
-            self.remarks.append(Explanation(RemarkKey.REFUSES_SIZES, text))
+            self.remarks.append(ExplainedCause(RemarkKey.REFUSES_SIZES, text))
         cases = [replace(self.case, sizes=row.sizes) for row in self.rows if not row.is_large]
         self.remarks += trace_code(self.pair, cases or [self.case])
 
     def compare(
-        self, case: Case, pair: Pair | None = None, draws: int | None = None
-    ) -> Difference | None:
+        self, case: PairCase, pair: Pair | None = None, draws: int | None = None
+    ) -> ResultDifference | None:
         """Return the first difference of the two in a case, or None.
 
         `draws` is that of `Pair.compute_expected`. Raises Raised if the reference refuses the case.
@@ -329,7 +334,7 @@ class Comparison:
             return describe_failure(error)
         return find_difference(pair.compute_expected(case, given, draws), got)
 
-    def add_difference(self, case: Case, difference: Difference) -> None:
+    def add_difference(self, case: PairCase, difference: ResultDifference) -> None:
         """Add the finding that a difference is a part of, on the smallest sizes that show it."""
 
         def fails(sizes: Sizes) -> bool:
@@ -346,14 +351,14 @@ class Comparison:
         smaller = self.compare(least)
         if smaller is None:
             least, smaller = case, difference
-        if smaller.kind is Kind.VALUES:
+        if smaller.kind is DifferenceKind.VALUES:
             wider = self.choose_wider(case, least)
-            found = explain_values(Prober(self.pair, least), Prober(self.pair, wider))
+            found = explain_values(ReachProber(self.pair, least), ReachProber(self.pair, wider))
         else:
-            found = Explanation(OF_FORM[smaller.kind], smaller.text)
+            found = ExplainedCause(OF_FORM[smaller.kind], smaller.text)
         self.add(found, least, smaller.text)
 
-    def choose_wider(self, case: Case, least: Case) -> Case:
+    def choose_wider(self, case: PairCase, least: PairCase) -> PairCase:
         """Return a case that shows the same difference in more numbers, but is not much work."""
         wider = {name: max(size, self.base[name]) for name, size in least.sizes.items()}
         # Where a number must be odd to show it, that of the base is even.
@@ -363,12 +368,12 @@ class Comparison:
             is_little = estimate_work(self.pair, sizes) <= MOST_PROBED
             with suppress_failures():  # the reference may refuse the sizes
                 found = self.compare(larger) if is_little else None
-                if found is not None and found.kind is Kind.VALUES:
+                if found is not None and found.kind is DifferenceKind.VALUES:
                     return larger
         return least
 
     def add(
-        self, found: Explanation, case: Case, difference: str = "", pair: Pair | None = None
+        self, found: ExplainedCause, case: PairCase, difference: str = "", pair: Pair | None = None
     ) -> None:
         """Add a remark, or a finding unless there is one of the same cause, or a better one.
 
@@ -390,5 +395,5 @@ class Comparison:
         self.pair = replace(self.pair, zeroed=self.pair.zeroed | found.unread)
         difference, is_avoided = difference or found.text, bool(found.unread)
         self.findings.append(
-            Finding(self.part, cause, found.text, case, difference, program, is_avoided)
+            CandidateFinding(self.part, cause, found.text, case, difference, program, is_avoided)
         )

@@ -102,7 +102,7 @@ def scale_inputs(value: torch.Tensor, factor: float, held: int | None = None) ->
 
 
 @dataclass(frozen=True)
-class Condition:
+class NumberCondition:
     """A change of the weights of both modules, and of the inputs of a call.
 
     prepare    changes the weights of a module
@@ -154,13 +154,13 @@ class Condition:
         return [inspect.getsource(each).rstrip() for each in needed]
 
 
-AS_BUILT = Condition()
-REDRAWN = Condition(redraw_weights)
+AS_BUILT = NumberCondition()
+REDRAWN = NumberCondition(redraw_weights)
 # At 1e3, the errors of float32 hide the errors of a rough activation where it is nearly 1.
-MAGNITUDES = tuple(Condition(factor=factor) for factor in (1e-3, 8.0, 1e3))
+MAGNITUDES = tuple(NumberCondition(factor=factor) for factor in (1e-3, 8.0, 1e3))
 
 
-def list_conditions(dimensions: int, biases: int) -> Iterator[Condition]:
+def list_conditions(dimensions: int, biases: int) -> Iterator[NumberCondition]:
     """Yield conditions under which a module may remember, the simplest first.
 
     `dimensions` is the most that an input has, and `biases` is the number of vectors among the
@@ -168,17 +168,17 @@ def list_conditions(dimensions: int, biases: int) -> Iterator[Condition]:
     """
     for gain in (1.0, 3.0):
         for factor in (1.0, 0.01):
-            yield Condition(remember, (-1.0, gain), factor)
-    yield Condition(remember, (1.0, 1.0), 0.01)
+            yield NumberCondition(remember, (-1.0, gain), factor)
+    yield NumberCondition(remember, (1.0, 1.0), 0.01)
     for gain, factor in ((3.0, 1.0), (3.0, 0.01), (6.0, 1.0)):
-        yield Condition(scale_weights, (gain,), factor)
+        yield NumberCondition(scale_weights, (gain,), factor)
     for at_end in (True, False):
         for sign in (-1.0, 1.0):
-            yield Condition(keep_columns, (at_end, sign), 0.01)
+            yield NumberCondition(keep_columns, (at_end, sign), 0.01)
     for held in range(dimensions):
-        yield Condition(factor=100.0, held=held)
+        yield NumberCondition(factor=100.0, held=held)
     for opened, shut in ((1, 0), (0, 1)):
-        yield Condition(shift_biases, (4, opened, shut, 1.0))
-        yield Condition(shift_biases, (3, opened, -1, 1.0))
+        yield NumberCondition(shift_biases, (4, opened, shut, 1.0))
+        yield NumberCondition(shift_biases, (3, opened, -1, 1.0))
     for opened, shut in permutations(range(min(biases, 4)), 2):
-        yield Condition(shift_biases, (1, opened, shut, 1.0))
+        yield NumberCondition(shift_biases, (1, opened, shut, 1.0))

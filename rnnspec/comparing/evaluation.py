@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from rnnspec.comparing.conditions import AS_BUILT, Condition
+from rnnspec.comparing.conditions import AS_BUILT, NumberCondition
 from rnnspec.comparing.recipe import Recipe, Side
-from rnnspec.comparing.sizes import Given, Growth, Sizes
+from rnnspec.comparing.sizes import Arguments, Growth, Sizes
 from rnnspec.comparing.weights import BY_SIZES, Move, Moved, list_tensors
 from rnnspec.models.conversions import move_model
 from rnnspec.models.isolated import fork_random_numbers
@@ -50,14 +50,14 @@ UNITS = {Precision.IEEE: 2.0**-24, Precision.TF32: 2.0**-11}
 
 
 @dataclass(frozen=True)
-class Case:
+class PairCase:
     """One call of both modules: its sizes, the condition of weights and inputs, and a seed.
 
     `count` is how many of the arguments are given; the others keep their defaults.
     """
 
     sizes: Sizes
-    condition: Condition = AS_BUILT
+    condition: NumberCondition = AS_BUILT
     seed: int = 0
     count: int | None = None
     training: bool = False
@@ -163,7 +163,7 @@ def is_same(one: object, other: object) -> bool:
 
 
 @dataclass
-class Expected:
+class ExpectedResults:
     """The expected results of a case, in float64, and their tolerances.
 
     `single` has the results of the reference in float32.
@@ -207,7 +207,7 @@ class Pair:
     operations: Growth = field(default_factory=Growth)
     deadline: float = math.inf
 
-    def make_given(self, case: Case) -> Given:
+    def make_given(self, case: PairCase) -> Arguments:
         """Return the arguments of the call of a case."""
         given = self.recipe.make_inputs(case.sizes, case.seed)
         values = [case.condition.prepare_input(each) for each in given.list_values()]
@@ -216,14 +216,14 @@ class Pair:
             for index, each in enumerate(values)
         ]
         made = given.replace_values([move(each, self.device) for each in values])
-        return made if case.count is None else Given(made.positional[: case.count])
+        return made if case.count is None else Arguments(made.positional[: case.count])
 
-    def build(self, side: Side, case: Case) -> nn.Module:
+    def build(self, side: Side, case: PairCase) -> nn.Module:
         """Return a new module of a side for a case. Raises Raised."""
         is_candidate = side is self.recipe.candidate
         return self.build_candidate(case) if is_candidate else self.build_reference(case)
 
-    def build_reference(self, case: Case) -> nn.Module:
+    def build_reference(self, case: PairCase) -> nn.Module:
         """Return a new reference for a case, in float32."""
         module = self.recipe.build(self.recipe.reference, case.sizes, case.seed)
         case.condition.prepare_weights(module)
@@ -231,20 +231,20 @@ class Pair:
             self.change(module)
         return move_module(module.train(case.training), self.device)
 
-    def changes_weights(self, case: Case) -> bool:
+    def changes_weights(self, case: PairCase) -> bool:
         """Return whether `change` changes any weight of the reference."""
         before = replace(self, change=None).build_reference(case).parameters()
         after = self.build_reference(case).parameters()
         pairs = zip(before, after, strict=True)
         return any(not torch.equal(one, other) for one, other in pairs)
 
-    def build_candidate(self, case: Case) -> nn.Module:
+    def build_candidate(self, case: PairCase) -> nn.Module:
         """Return a new candidate for a case. Raises Raised."""
         module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
         self.load(case, module)
         return move_module(module.train(case.training), self.device)
 
-    def load(self, case: Case, candidate: nn.Module) -> None:
+    def load(self, case: PairCase, candidate: nn.Module) -> None:
         """Give the weights of a case to a candidate. Raises Raised."""
         move = self.move
         if move.is_complete:
@@ -277,7 +277,13 @@ class Pair:
         return self.moves[key]
 
     def call(
-        self, side: Side, module: nn.Module, given: Given, case: Case, *, copies: bool = True
+        self,
+        side: Side,
+        module: nn.Module,
+        given: Arguments,
+        case: PairCase,
+        *,
+        copies: bool = True,
     ) -> Results:
         """Call a module of a side with arguments, or copies of them. Raises Raised.
 
@@ -295,7 +301,7 @@ class Pair:
             return {name: each.cpu() for name, each in results.items()}
 
     def call_for_gradients(
-        self, side: Side, module: nn.Module, given: Given, case: Case
+        self, side: Side, module: nn.Module, given: Arguments, case: PairCase
     ) -> Results:
         """Return the results of a call that can be differentiated. Raises Raised."""
         self._announce(side, case)
@@ -308,17 +314,17 @@ class Pair:
         ):
             return dict(list_results(self.recipe.call(module, given)))
 
-    def _announce(self, side: Side, case: Case) -> None:
+    def _announce(self, side: Side, case: PairCase) -> None:
         if time.monotonic() > self.deadline:
             raise OutOfTime
         announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
 
-    def call_reference(self, case: Case, given: Given) -> Results:
+    def call_reference(self, case: PairCase, given: Arguments) -> Results:
         """Return the results of a new reference in float32. Raises Raised."""
         return self.call(self.recipe.reference, self.build_reference(case), given, case)
 
     def compute_exactly(
-        self, case: Case, given: Given, change: Callable[[Tensor], Tensor] | None = None
+        self, case: PairCase, given: Arguments, change: Callable[[Tensor], Tensor] | None = None
     ) -> Results:
         """Return the results of a new reference in float64.
 
@@ -330,13 +336,15 @@ class Pair:
         return self.call_exactly(module, wide, case)
 
     def call_exactly(
-        self, module: nn.Module, given: Given, case: Case, *, copies: bool = True
+        self, module: nn.Module, given: Arguments, case: PairCase, *, copies: bool = True
     ) -> Results:
         """Return the results of a reference that is in float64. Raises Raised."""
         with InFloat64():
             return self.call(self.recipe.reference, module, given, case, copies=copies)
 
-    def compute_expected(self, case: Case, given: Given, draws: int | None = None) -> Expected:
+    def compute_expected(
+        self, case: PairCase, given: Arguments, draws: int | None = None
+    ) -> ExpectedResults:
         """Return the expected results of a case, and their tolerances.
 
         Roundings are drawn `draws` times, which is usually the number of the pair.
@@ -351,7 +359,7 @@ class Pair:
             errors = [_measure_largest(other[name].double() - each) for other in (single, *moved)]
             least = UNITS[Precision.IEEE] * _measure_largest(each)
             tolerances[name] = SLACK * max(*errors, least)
-        return Expected(exact, tolerances, single)
+        return ExpectedResults(exact, tolerances, single)
 
 
 def make_noise(unit: float, seed: int = 0) -> Callable[[Tensor], Tensor]:
@@ -366,8 +374,8 @@ def make_noise(unit: float, seed: int = 0) -> Callable[[Tensor], Tensor]:
 
 
 def add_noise(
-    module: nn.Module, given: Given, change: Callable[[Tensor], Tensor]
-) -> tuple[nn.Module, Given]:
+    module: nn.Module, given: Arguments, change: Callable[[Tensor], Tensor]
+) -> tuple[nn.Module, Arguments]:
     """Return a module and arguments whose floating-point tensors are changed by a function."""
     with torch.no_grad():
         for each in filter(is_real, list_tensors(module).values()):

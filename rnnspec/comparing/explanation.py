@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rnnspec.comparing.evaluation import Case
+from rnnspec.comparing.evaluation import PairCase
 from rnnspec.text import TextEnum
 
 
-class Part(TextEnum):
+class ComparisonPart(TextEnum):
     """The parts of a comparison, in order."""
 
     CALLS = "calls"
@@ -65,7 +65,7 @@ class RemarkKey(TextEnum):
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ExplainedCause:
     """A cause or a remark, and the same in words for this candidate.
 
     unread     the positions of the inputs that are not read
@@ -76,5 +76,5 @@ class Explanation:
     cause: Cause | RemarkKey
     text: str
     unread: frozenset[int] = frozenset()
-    case: Case | None = None
+    case: PairCase | None = None
     tolerance: float = 1e-6

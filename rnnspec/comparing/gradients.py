@@ -11,9 +11,9 @@ from rnnspec.comparing.differences import find_wrong
 from rnnspec.comparing.evaluation import (
     SLACK,
     UNITS,
-    Case,
     InFloat64,
     Pair,
+    PairCase,
     Precision,
     add_noise,
     convert,
@@ -22,10 +22,10 @@ from rnnspec.comparing.evaluation import (
     is_real,
     make_noise,
 )
-from rnnspec.comparing.explanation import Cause, Explanation, RemarkKey
+from rnnspec.comparing.explanation import Cause, ExplainedCause, RemarkKey
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.recipe import Side
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.sizes import Arguments
 from rnnspec.comparing.weights import Move, Moved, list_tensors
 from rnnspec.models.steps import describe_error, find_gradients
 from rnnspec.subjects.failures import Ended, Failure
@@ -34,7 +34,7 @@ from rnnspec.text import join_words
 Gradients = dict[str, Tensor | None]
 
 
-def compare_gradients(pair: Pair, case: Case) -> Iterator[Explanation]:
+def compare_gradients(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
     """Yield how the candidate's gradients differ from the reference's, at most once."""
     given = pair.make_given(case)
     exact = _differentiate_reference(pair, case, given, wide=True)
@@ -50,10 +50,10 @@ def compare_gradients(pair: Pair, case: Case) -> Iterator[Explanation]:
     except Ended:
         raise
     except Failure as error:
-        yield Explanation(Cause.GRADIENT, f"the backward pass raises {describe_error(error)}")
+        yield ExplainedCause(Cause.GRADIENT, f"the backward pass raises {describe_error(error)}")
         return
     if not got:
-        yield Explanation(RemarkKey.NO_GRADIENTS, "its results have no gradients")
+        yield ExplainedCause(RemarkKey.NO_GRADIENTS, "its results have no gradients")
         return
     expected = _rename(pair, case, exact)
     errors = [_rename(pair, case, other) for other in others]
@@ -64,7 +64,7 @@ def compare_gradients(pair: Pair, case: Case) -> Iterator[Explanation]:
     ]
     if missing:
         text = f"no gradient reaches {_list_names(pair, case, missing)}"
-        yield Explanation(Cause.GRADIENT, text)
+        yield ExplainedCause(Cause.GRADIENT, text)
         return
     for name, each in expected.items():
         mine = got.get(name)
@@ -79,7 +79,7 @@ def compare_gradients(pair: Pair, case: Case) -> Iterator[Explanation]:
                     f"the gradient of {label} is wrong ({times:.2g} times the tolerance, "
                     f"{int(wrong.sum())} of {wrong.numel()} numbers)"
                 )
-                yield Explanation(Cause.GRADIENT, text, tolerance=tolerance)
+                yield ExplainedCause(Cause.GRADIENT, text, tolerance=tolerance)
                 return
 
 
@@ -90,14 +90,14 @@ def _choose_tolerance(exact: Tensor, others: list[Tensor | None]) -> float:
     return SLACK * max(largest, least)
 
 
-def _list_names(pair: Pair, case: Case, names: list[str]) -> str:
+def _list_names(pair: Pair, case: PairCase, names: list[str]) -> str:
     inputs = name_inputs(pair, case)
     shown = [inputs[int(name)] if name.isdigit() else name for name in names]
     return join_words(shown[:4]) if len(shown) <= 4 else f"{join_words(shown[:4])}, and others"
 
 
 def _differentiate_reference(
-    pair: Pair, case: Case, given: Given, *, wide: bool, draw: int | None = None
+    pair: Pair, case: PairCase, given: Arguments, *, wide: bool, draw: int | None = None
 ) -> Gradients:
     """Return the reference's gradients, in float64 if `wide`, with roundings that are drawn."""
     side, module = pair.recipe.reference, pair.build_reference(case)
@@ -111,7 +111,7 @@ def _differentiate_reference(
 
 
 def _differentiate(
-    pair: Pair, case: Case, given: Given, side: Side, module: nn.Module
+    pair: Pair, case: PairCase, given: Arguments, side: Side, module: nn.Module
 ) -> Gradients:
     """Return the gradients of a sum of the results, by parameter, and by position of the input.
 
@@ -150,7 +150,7 @@ def _add_up(results: dict[str, Tensor]) -> Tensor | None:
     return total
 
 
-def _rename(pair: Pair, case: Case, gradients: Gradients) -> Gradients:
+def _rename(pair: Pair, case: PairCase, gradients: Gradients) -> Gradients:
     """Return the reference's gradients by the names of the candidate's parameters."""
     inputs = {name: each for name, each in gradients.items() if name.isdigit()}
     own = {name: each for name, each in gradients.items() if not name.isdigit()}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.comparing.evaluation import Case, Pair, convert_module, is_real
+from rnnspec.comparing.evaluation import Pair, PairCase, convert_module, is_real
 from rnnspec.subjects.failures import Ended, Failure
 
 # Two modules that round to 16 bits in other places differ by about the error of one of them: in the
@@ -54,7 +54,7 @@ HALVES = tuple(
 )
 
 
-def find_wrong_halves(pair: Pair, case: Case) -> list[str]:
+def find_wrong_halves(pair: Pair, case: PairCase) -> list[str]:
     """Return the uses in 16 bits in which the candidate's numbers are wrong, in words.
 
     A use that the reference or the candidate refuses is left out.
@@ -62,7 +62,7 @@ def find_wrong_halves(pair: Pair, case: Case) -> list[str]:
     return [half.describe() for half in HALVES if _is_wrong(pair, case, half)]
 
 
-def _is_wrong(pair: Pair, case: Case, half: Half) -> bool:
+def _is_wrong(pair: Pair, case: PairCase, half: Half) -> bool:
     given = pair.make_given(case).map(half.round)
     # The reference in float64, with weights that are rounded to 16 bits.
     wide = convert_module(half.prepare(pair.build_reference(case)).float())

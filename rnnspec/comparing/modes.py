@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from rnnspec.comparing.differences import REFUSALS, Kind, find_difference
-from rnnspec.comparing.evaluation import Case, Pair, are_equal
-from rnnspec.comparing.explanation import Cause, Explanation, RemarkKey
+from rnnspec.comparing.differences import REFUSALS, DifferenceKind, find_difference
+from rnnspec.comparing.evaluation import Pair, PairCase, are_equal
+from rnnspec.comparing.explanation import Cause, ExplainedCause, RemarkKey
 from rnnspec.comparing.halves import find_wrong_halves
 from rnnspec.comparing.recipe import Side
 from rnnspec.models.steps import find_cause, phrase_error
@@ -18,14 +18,14 @@ from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
 
 
-def check_uses(pair: Pair, case: Case) -> Iterator[Explanation]:
+def check_uses(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
     """Yield differences in training mode, with fewer arguments, and in 16 bits."""
     training = replace(case, training=True)
     if not is_random(pair, pair.recipe.reference, training):
         yield from _compare(pair, training, Cause.TRAINING, "in training mode")
     elif not is_random(pair, pair.recipe.candidate, training):
         text = "in training mode, its results do not depend on random numbers, as with dropout"
-        yield Explanation(Cause.NOT_RANDOM, text)
+        yield ExplainedCause(Cause.NOT_RANDOM, text)
     count = count_required(pair, case)
     fewer = replace(case, count=count)
     if count is not None and not _depends_on_constructor(pair, fewer):
@@ -33,10 +33,10 @@ def check_uses(pair: Pair, case: Case) -> Iterator[Explanation]:
         yield from _compare(pair, fewer, Cause.DEFAULTS, text)
     wrong = find_wrong_halves(pair, case)
     if wrong:
-        yield Explanation(Cause.HALVES, f"its results are wrong {join_words(wrong)}")
+        yield ExplainedCause(Cause.HALVES, f"its results are wrong {join_words(wrong)}")
 
 
-def count_required(pair: Pair, case: Case) -> int | None:
+def count_required(pair: Pair, case: PairCase) -> int | None:
     """Return how many arguments the reference needs, or None if it needs all that are given."""
     forward = getattr(pair.recipe.reference.target.factory, "forward", None)
     given = pair.make_given(case)
@@ -54,7 +54,7 @@ def count_required(pair: Pair, case: Case) -> int | None:
     return len(needed) if is_fewer and not given.named else None
 
 
-def _depends_on_constructor(pair: Pair, case: Case) -> bool:
+def _depends_on_constructor(pair: Pair, case: PairCase) -> bool:
     """Return whether results depend on numbers that a constructor draws and no one can load."""
     first = pair.build_reference(case)
     second = pair.recipe.build(pair.recipe.reference, case.sizes, case.seed + 1)
@@ -67,7 +67,7 @@ def _depends_on_constructor(pair: Pair, case: Case) -> bool:
     return any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explanation]:
+def _compare(pair: Pair, case: PairCase, cause: Cause, when: str) -> Iterator[ExplainedCause]:
     """Yield that the two differ in a case, unless the reference raises there."""
     given, side = pair.make_given(case), pair.recipe.candidate
     try:
@@ -81,15 +81,17 @@ def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explan
     except Failure as error:
         is_refusal = isinstance(find_cause(error), (TypeError, *REFUSALS))
         found = RemarkKey.REFUSES_USES if is_refusal else cause
-        yield Explanation(found, f"{when}, it {phrase_error(error)}", case=case)
+        yield ExplainedCause(found, f"{when}, it {phrase_error(error)}", case=case)
         return
     difference = find_difference(expected, got)
     if difference is not None:
-        shown = "its results differ" if difference.kind is Kind.VALUES else difference.text
-        yield Explanation(cause, f"{when}, {shown}", case=case)
+        shown = (
+            "its results differ" if difference.kind is DifferenceKind.VALUES else difference.text
+        )
+        yield ExplainedCause(cause, f"{when}, {shown}", case=case)
 
 
-def is_random(pair: Pair, side: Side, case: Case) -> bool:
+def is_random(pair: Pair, side: Side, case: PairCase) -> bool:
     """Return whether results depend on the state of the random number generator."""
     given = pair.make_given(case)
     try:

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from rnnspec.comparing.evaluation import Case, Pair
+from rnnspec.comparing.evaluation import Pair, PairCase
 from rnnspec.comparing.sizes import Sizes, list_arguments
 
 
 class Names:
     """The names of the inputs, and of the dimensions of inputs and results, in a case."""
 
-    def __init__(self, pair: Pair, case: Case) -> None:
+    def __init__(self, pair: Pair, case: PairCase) -> None:
         self.inputs = name_inputs(pair, case)
         self._pair, self._case = pair, case
         shapes = self._list_shapes(case.sizes)
@@ -50,7 +50,7 @@ class Names:
         return next((place for place in found if self.find_name(owner, place) == name), None)
 
 
-def name_inputs(pair: Pair, case: Case) -> list[str]:
+def name_inputs(pair: Pair, case: PairCase) -> list[str]:
     """Return the names of the arguments of a call."""
     forward = getattr(pair.recipe.reference.target.factory, "forward", None)
     return list_arguments(forward, pair.make_given(case), skipped=1)

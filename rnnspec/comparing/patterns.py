@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.explanation import Cause, ExplainedCause
 from rnnspec.comparing.names import Names
-from rnnspec.comparing.probing import Changed, Place, Prober, list_indices
+from rnnspec.comparing.probing import Changed, InputPlace, ReachProber, list_indices
 
 
-def find_pattern(prober: Prober) -> Iterator[Explanation]:
+def find_pattern(prober: ReachProber) -> Iterator[ExplainedCause]:
     """Yield which indices of an input reach which indices of a result, where that is wrong."""
     names = Names(prober.pair, prober.case)
     for index in prober.list_read():
@@ -25,7 +25,7 @@ def find_pattern(prober: Prober) -> Iterator[Explanation]:
 
 
 @dataclass
-class Reach:
+class IndexReach:
     """Which indices of a dimension of an input reach a result.
 
     name      the name of the dimension, and `input` that of the input
@@ -77,23 +77,25 @@ class Reach:
                 yield middle
 
 
-def _measure_reach(prober: Prober, names: Names, index: int, dimension: int) -> list[Reach]:
+def _measure_reach(
+    prober: ReachProber, names: Names, index: int, dimension: int
+) -> list[IndexReach]:
     """Return which indices reach each result; of many, a few and their neighbours."""
     size = prober.given.list_values()[index].shape[dimension]
     changed = {
-        each: prober.find_changed(Place(index, dimension, each)) for each in list_indices(size)
+        each: prober.find_changed(InputPlace(index, dimension, each)) for each in list_indices(size)
     }
     while True:
-        found = _collect_reaches(prober, names, Place(index, dimension), changed)
+        found = _collect_reaches(prober, names, InputPlace(index, dimension), changed)
         between = next((middle for each in found for middle in each.list_between()), None)
         if between is None:
             return found
-        changed[between] = prober.find_changed(Place(index, dimension, between))
+        changed[between] = prober.find_changed(InputPlace(index, dimension, between))
 
 
 def _collect_reaches(
-    prober: Prober, names: Names, place: Place, changed: Mapping[int, Changed]
-) -> list[Reach]:
+    prober: ReachProber, names: Names, place: InputPlace, changed: Mapping[int, Changed]
+) -> list[IndexReach]:
     assert place.dimension is not None
     size = prober.given.list_values()[place.input].shape[place.dimension]
     name = names.find_name(place.input, place.dimension)
@@ -109,7 +111,9 @@ def _collect_reaches(
         theirs, possible, mine = torch.stack(rows, 1)
         owner, got = names.inputs[place.input], prober.got[result]
         is_equal = along is not None and bool((got == got.narrow(along, 0, 1)).all())
-        found.append(Reach(owner, label, result, indices, size, theirs, possible, mine, is_equal))
+        found.append(
+            IndexReach(owner, label, result, indices, size, theirs, possible, mine, is_equal)
+        )
     return found
 
 
@@ -120,7 +124,7 @@ def _reduce(changed: Tensor, along: int | None) -> Tensor:
     return changed.movedim(along, 0).flatten(1).any(1) if changed.dim() > 1 else changed
 
 
-def _describe_reach(reaches: list[Reach]) -> Iterator[Explanation]:
+def _describe_reach(reaches: list[IndexReach]) -> Iterator[ExplainedCause]:
     for reach in reaches:
         extra = reach.mine & ~reach.possible
         if reach.is_square and bool(extra.any()):
@@ -129,23 +133,23 @@ def _describe_reach(reaches: list[Reach]) -> Iterator[Explanation]:
             yield _describe_missing(reach)
 
 
-def _describe_mixing(reach: Reach, extra: Tensor) -> Iterator[Explanation]:
+def _describe_mixing(reach: IndexReach, extra: Tensor) -> Iterator[ExplainedCause]:
     """Yield that a result depends on indices that it must not depend on."""
     is_first_only = bool(reach.mine[0].all()) and not bool(reach.mine[1:].any())
     if is_first_only and reach.is_equal:
-        yield Explanation(
+        yield ExplainedCause(
             Cause.ONE_FOR_ALL, f"every index along {reach.name} gets the result of the first"
         )
         return
     row, column = (int(each) for each in extra.nonzero()[0])
-    yield Explanation(
+    yield ExplainedCause(
         Cause.MIXES,
         f"{reach.result} at index {column} of {reach.name} depends on {reach.input} at index "
         f"{reach.indices[row]}, which the reference does not",
     )
 
 
-def _describe_missing(reach: Reach) -> Explanation:
+def _describe_missing(reach: IndexReach) -> ExplainedCause:
     """Return which indices a result does not depend on."""
     column, lost, seen = reach.split_column()
     end = f" at index {column}" if reach.is_square else ""
@@ -161,9 +165,9 @@ def _describe_missing(reach: Reach) -> Explanation:
                 f"{subject} depends on the last {reach.size - min(seen)} of {reach.size} indices "
                 f"of {reach.input} along {reach.name} only"
             )
-        return Explanation(Cause.FORGETS, text)
+        return ExplainedCause(Cause.FORGETS, text)
     listed = _shorten(lost)
-    return Explanation(
+    return ExplainedCause(
         Cause.IGNORES_INDICES,
         f"{subject} does not depend on {reach.input} at {listed} of {reach.size} along "
         f"{reach.name}",

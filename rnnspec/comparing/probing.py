@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.evaluation import Case, Expected, Pair, Results, copy_values
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.evaluation import ExpectedResults, Pair, PairCase, Results, copy_values
+from rnnspec.comparing.sizes import Arguments
 
 MOST_INDICES = 48
 """So many indices of a dimension are changed one by one; of more, a few near both ends."""
@@ -20,14 +20,14 @@ FACTORS = (30.0, 1.0, 0.1)
 
 
 @dataclass(frozen=True)
-class Place:
+class InputPlace:
     """A part of the inputs: one of them, or the index of a dimension of one."""
 
     input: int
     dimension: int | None = None
     index: int = 0
 
-    def change(self, given: Given, factor: float, seed: int) -> Given:
+    def change(self, given: Arguments, factor: float, seed: int) -> Arguments:
         """Return arguments with other numbers in this place."""
         values = [copy_values(each) for each in given.list_values()]
         value = values[self.input]
@@ -86,7 +86,7 @@ class Changed(NamedTuple):
 
 
 @dataclass
-class Prober:
+class ReachProber:
     """Finds out which results change with a place of the inputs.
 
     The candidate's results count as changed if any bit does. The reference is computed in float64,
@@ -94,15 +94,15 @@ class Prober:
     """
 
     pair: Pair
-    case: Case
+    case: PairCase
 
     @cached_property
-    def given(self) -> Given:
+    def given(self) -> Arguments:
         """The arguments of the case."""
         return self.pair.make_given(self.case)
 
     @cached_property
-    def expected(self) -> Expected:
+    def expected(self) -> ExpectedResults:
         """The expected results."""
         return self.pair.compute_expected(self.case, self.given)
 
@@ -127,16 +127,16 @@ class Prober:
             and index not in self.pair.zeroed
         ]
 
-    def call_candidate(self, given: Given) -> Results:
+    def call_candidate(self, given: Arguments) -> Results:
         """Return the results of a new candidate."""
         module = self.pair.build_candidate(self.case)
         return self.pair.call(self.pair.recipe.candidate, module, given, self.case)
 
-    def call_reference(self, given: Given) -> Results:
+    def call_reference(self, given: Arguments) -> Results:
         """Return the results of the reference in float64."""
         return self.pair.compute_exactly(self.case, given)
 
-    def find_changed(self, place: Place) -> Changed:
+    def find_changed(self, place: InputPlace) -> Changed:
         """Return where results change with a place of the inputs."""
         found = Changed({}, {}, {})
         for seed, factor in enumerate(FACTORS):

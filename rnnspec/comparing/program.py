@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from rnnspec.comparing.conditions import keep_weights
-from rnnspec.comparing.evaluation import Case, Pair
+from rnnspec.comparing.evaluation import Pair, PairCase
 from rnnspec.comparing.explanation import Cause
 from rnnspec.comparing.modes import count_required
 from rnnspec.comparing.recipe import Side, call_plainly
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.sizes import Arguments
 from rnnspec.comparing.weights import Moved
 
 MOST_NUMBERS = 64
@@ -116,7 +116,7 @@ WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM, Cause.HALVES)
 
 
 def write_program(
-    pair: Pair, case: Case, cause: Cause, tolerances: Sequence[float], gradient: float = 0.0
+    pair: Pair, case: PairCase, cause: Cause, tolerances: Sequence[float], gradient: float = 0.0
 ) -> str:
     """Return a program that fails if the two differ in a case, and ends silently otherwise.
 
@@ -171,7 +171,7 @@ def _write_imports(
             written.add(line)
 
 
-def _write_sizes(pair: Pair, case: Case, sides: Sequence[Side]) -> Iterator[str]:
+def _write_sizes(pair: Pair, case: PairCase, sides: Sequence[Side]) -> Iterator[str]:
     """Yield lines that set the global sizes of the files, which constructors may read."""
     spaces = list(dict.fromkeys(each.namespace for each in sides if each.namespace is not None))
     changed = {
@@ -185,7 +185,7 @@ def _write_sizes(pair: Pair, case: Case, sides: Sequence[Side]) -> Iterator[str]
     yield "    vars(module).update({key: sizes[key] for key in sizes if hasattr(module, key)})"
 
 
-def _write_builds(pair: Pair, case: Case, first: str, second: str) -> Iterator[str]:
+def _write_builds(pair: Pair, case: PairCase, first: str, second: str) -> Iterator[str]:
     with pair.recipe.use_sizes(case.sizes):
         given = _write_arguments(pair.recipe.make_initial(case.sizes))
     mode = ".train()" if case.training else ".eval()"
@@ -208,15 +208,15 @@ def _write_builds(pair: Pair, case: Case, first: str, second: str) -> Iterator[s
         yield "    mine.data.copy_(value if value.shape == mine.shape else value.T)"
 
 
-def _write_arguments(given: Given) -> str:
+def _write_arguments(given: Arguments) -> str:
     named = (f"{name}={value!r}" for name, value in given.named.items())
     return ", ".join([*map(repr, given.positional), *named])
 
 
-def _write_inputs(pair: Pair, case: Case) -> Iterator[str]:
+def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
     given = pair.recipe.make_inputs(case.sizes, case.seed)
     if case.count is not None:
-        given = Given(given.positional[: case.count])
+        given = Arguments(given.positional[: case.count])
     yield f"torch.manual_seed({case.seed})"
     yield "inputs = ["
     for index, value in enumerate(given.list_values()):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.comparing.sizes import (
-    Given,
+    Arguments,
     Sizes,
     Spots,
     find_global_sizes,
@@ -36,12 +36,12 @@ INITIAL, INPUTS = "get_init_inputs", "get_inputs"
 BUILDING = "building it"
 
 
-def call_plainly(module: nn.Module, given: Given) -> Any:
+def call_plainly(module: nn.Module, given: Arguments) -> Any:
     """Call a module with arguments."""
     return module(*given.positional, **given.named)
 
 
-Caller = Callable[[nn.Module, Given], Any]
+Caller = Callable[[nn.Module, Arguments], Any]
 
 
 @dataclass(frozen=True)
@@ -84,21 +84,21 @@ class Recipe:
     candidate: Side
     original: Sizes
     spots: Spots | None
-    initial: Callable[[], Given]
-    inputs: Callable[[], Given]
-    call: Callable[[nn.Module, Given], Any] = call_plainly
+    initial: Callable[[], Arguments]
+    inputs: Callable[[], Arguments]
+    call: Callable[[nn.Module, Arguments], Any] = call_plainly
 
     def build(self, side: Side, sizes: Sizes, seed: int) -> nn.Module:
         """Return a new module in evaluation mode, built with sizes. Raises Raised."""
         with self.use_sizes(sizes), fork_random_numbers(seed):
             return build_side(side, self.make_initial(sizes))
 
-    def make_initial(self, sizes: Sizes) -> Given:
+    def make_initial(self, sizes: Sizes) -> Arguments:
         """Return the arguments of the constructor for sizes, which must be in use."""
         given = self.initial()
         return given if self.spots is None else place_sizes(given, sizes, self.spots, of_call=False)
 
-    def make_inputs(self, sizes: Sizes, seed: int) -> Given:
+    def make_inputs(self, sizes: Sizes, seed: int) -> Arguments:
         """Return arguments of the call for sizes, of which floating-point tensors are drawn anew.
 
         They are normally distributed with a seed, and in float32.
@@ -137,7 +137,7 @@ class Recipe:
         return [each.namespace for each in sides if each.namespace is not None]
 
 
-def build_side(side: Side, given: Given) -> nn.Module:
+def build_side(side: Side, given: Arguments) -> nn.Module:
     """Return a new module of a side in evaluation mode. Raises Raised."""
     with take_step(BUILDING):
         built = wrap_as_module(side.target.factory(*given.positional, **given.named))
@@ -148,7 +148,8 @@ def find_recipe(
     reference: Any,
     candidate: Any,
     arguments: Mapping[str, Any],
-    find_use: Callable[[Target, Mapping[str, Any]], tuple[Given, Given, Caller]] | None = None,
+    find_use: Callable[[Target, Mapping[str, Any]], tuple[Arguments, Arguments, Caller]]
+    | None = None,
 ) -> Recipe:
     """Return how two targets are built and called.
 
@@ -183,10 +184,12 @@ def find_recipe(
     return Recipe(first, second, sizes, spots, return_initial, return_inputs, caller)
 
 
-def _find_spots(side: Side, initial: Given, inputs: Given, caller: Caller) -> tuple[Sizes, Spots]:
+def _find_spots(
+    side: Side, initial: Arguments, inputs: Arguments, caller: Caller
+) -> tuple[Sizes, Spots]:
     """Return the sizes among arguments, by trying others."""
 
-    def can_call(changed: Given, called: Given) -> bool:
+    def can_call(changed: Arguments, called: Arguments) -> bool:
         try:
             with fork_random_numbers(0), torch.no_grad():
                 module = build_side(side, changed)
@@ -202,11 +205,11 @@ def _find_spots(side: Side, initial: Given, inputs: Given, caller: Caller) -> tu
     return find_literal_sizes(side.target.factory, initial, inputs, names, can_call)
 
 
-def _copy(given: Given) -> Given:
+def _copy(given: Arguments) -> Arguments:
     return given
 
 
-def _read(function: Callable[[], Any], read: Callable[[Any], Given], name: str) -> Given:
+def _read(function: Callable[[], Any], read: Callable[[Any], Arguments], name: str) -> Arguments:
     with fork_random_numbers(0), take_step(f"{name}()"):
         return read(function())
 
@@ -216,21 +219,21 @@ def _find_function(name: str, spaces: Sequence[ModuleType]) -> Callable[[], Any]
     return next((each for each in found if callable(each)), None)
 
 
-def read_initial(value: Any) -> Given:
+def read_initial(value: Any) -> Arguments:
     """Return the arguments of a constructor: a list of them, or of a list and a dictionary."""
     if isinstance(value, Mapping):
-        return Given((), dict(value))
+        return Arguments((), dict(value))
     values = list(value or ())
     if len(values) == 2 and isinstance(values[0], list) and isinstance(values[1], dict):
-        return Given(tuple(values[0]), values[1])
-    return Given(tuple(values))
+        return Arguments(tuple(values[0]), values[1])
+    return Arguments(tuple(values))
 
 
-def read_inputs(value: Any) -> Given:
+def read_inputs(value: Any) -> Arguments:
     """Return the arguments of a call: a tensor, a list or a dictionary of them."""
     if isinstance(value, Tensor):
-        return Given((value,))
-    return Given((), dict(value)) if isinstance(value, Mapping) else Given(tuple(value))
+        return Arguments((value,))
+    return Arguments((), dict(value)) if isinstance(value, Mapping) else Arguments(tuple(value))
 
 
 def draw_again(value: Any) -> Any:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.comparing.evaluation import (
-    Case,
     InFloat64,
     Pair,
+    PairCase,
     are_equal,
     convert,
     convert_module,
@@ -23,7 +23,7 @@ from rnnspec.text import join_words
 MOST_NAMES = 4
 
 
-def describe_reference(pair: Pair, case: Case) -> list[str]:
+def describe_reference(pair: Pair, case: PairCase) -> list[str]:
     """Return remarks on the reference in a case, or none if it cannot be measured."""
     try:
         return [*_describe_calls(pair, case), *_describe_gradients(pair, case)]
@@ -33,7 +33,7 @@ def describe_reference(pair: Pair, case: Case) -> list[str]:
         return []
 
 
-def _describe_calls(pair: Pair, case: Case) -> Iterator[str]:
+def _describe_calls(pair: Pair, case: PairCase) -> Iterator[str]:
     if is_random(pair, pair.recipe.reference, case):
         yield "it draws random numbers in evaluation mode, such as an initial state"
         return
@@ -63,7 +63,7 @@ class _Outputs:
         return keep
 
 
-def _describe_gradients(pair: Pair, case: Case) -> Iterator[str]:
+def _describe_gradients(pair: Pair, case: PairCase) -> Iterator[str]:
     """Yield parameters that are not used, and layers of which only the last step is read."""
     module = convert_module(pair.build_reference(case))
     outputs = _Outputs(module)

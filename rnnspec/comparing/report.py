@@ -19,10 +19,10 @@ SCHEMA = "rnnspec-comparison-1"
 
 
 @dataclass(frozen=True)
-class Fault:
+class CandidateFault:
     """A fault of the candidate.
 
-    part        the compared part, one of the values of `rnnspec.comparing.explanation.Part`
+    part        the compared part, a value of `rnnspec.comparing.explanation.ComparisonPart`
     cause       its behaviour, one of the values of `Cause` in the same module
     text        the same in words, for this candidate
     difference  the values that it returns, and the expected values
@@ -66,7 +66,7 @@ class ComparisonReport:
     reference: str
     candidate: str
     weights: str
-    faults: tuple[Fault, ...]
+    faults: tuple[CandidateFault, ...]
     about_reference: tuple[str, ...]
     remarks: tuple[RemarkText, ...]
     not_compared: tuple[str, ...]
@@ -183,12 +183,12 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
     yield _conclude(report)
 
 
-def format_fault(fault: Fault) -> str:
+def format_fault(fault: CandidateFault) -> str:
     """Return a fault as text: its message, its smallest sizes, and a program."""
     return "\n".join(_list_fault(fault))
 
 
-def _list_fault(fault: Fault) -> Iterator[str]:
+def _list_fault(fault: CandidateFault) -> Iterator[str]:
     yield f"FAIL  {fault.cause}"
     yield ""
     yield from _fill(f"{fault.text[:1].upper()}{fault.text[1:]}.")

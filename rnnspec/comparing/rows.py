@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.evaluation import Case, Pair
+from rnnspec.comparing.evaluation import Pair, PairCase
 from rnnspec.comparing.sizes import Sizes
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.failures import Ended
@@ -47,7 +47,7 @@ CAPS = (1024, 512, 256, 128, 64, 32, 16)
 
 
 @dataclass(frozen=True)
-class Row:
+class SizeRow:
     """Sizes at which the two are compared; large ones are near the original sizes.
 
     With as many samples or steps as the file has, a call takes longest.
@@ -60,7 +60,7 @@ class Row:
 
 def can_call(pair: Pair, sizes: Sizes) -> bool:
     """Return whether the reference can be built and called with sizes."""
-    case = Case(sizes)
+    case = PairCase(sizes)
     try:
         given = pair.make_given(case)
         pair.call(pair.recipe.reference, pair.build_reference(case), given, case)
@@ -93,36 +93,38 @@ def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
     return sizes
 
 
-def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[Row]:
+def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[SizeRow]:
     """Yield the sizes to compare at, each once, of which the reference may refuse some.
 
     `base` are the smallest that the candidate takes, and `small` the smallest for the reference.
     """
     seen: list[Sizes] = []
-    for row in (Row(base), *_list_all(pair, small)):
+    for row in (SizeRow(base), *_list_all(pair, small)):
         if row.sizes not in seen and is_affordable(pair, row.sizes):
             seen.append(row.sizes)
             is_large = row.is_large or count_products(pair, row.sizes) > LARGE_PRODUCTS
             yield replace(row, is_large=is_large)
 
 
-def _list_all(pair: Pair, base: Sizes) -> Iterator[Row]:
+def _list_all(pair: Pair, base: Sizes) -> Iterator[SizeRow]:
     original = pair.recipe.original
-    yield Row(base)
-    yield Row(choose_base(pair, OTHER))
-    yield Row(choose_base(pair, UNEVEN))
+    yield SizeRow(base)
+    yield SizeRow(choose_base(pair, OTHER))
+    yield SizeRow(choose_base(pair, UNEVEN))
     for name in base:
-        yield Row({**base, name: 1})
+        yield SizeRow({**base, name: 1})
     for name, size in original.items():
-        yield Row({**base, name: next((n for n in (size, *CAPS) if n <= min(size, 1024)), size)})
+        yield SizeRow(
+            {**base, name: next((n for n in (size, *CAPS) if n <= min(size, 1024)), size)}
+        )
     largest = find_affordable(pair, pair.free)
     if largest != original:  # inputs of the original sizes, with fewer weights
-        yield Row(
+        yield SizeRow(
             {**base, **{name: original[name] for name in _find_input_sizes(pair, base)}}, True
         )
     if pair.free:
-        yield Row({**largest, pair.free[0]: min(2, largest[pair.free[0]])}, True)
-    yield Row(largest, True, True)
+        yield SizeRow({**largest, pair.free[0]: min(2, largest[pair.free[0]])}, True)
+    yield SizeRow(largest, True, True)
 
 
 def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:

@@ -20,7 +20,7 @@ LEAST_TRIED = 3
 
 
 @dataclass(frozen=True)
-class Given:
+class Arguments:
     """The arguments of a constructor or of a call."""
 
     positional: tuple[Any, ...] = ()
@@ -30,14 +30,14 @@ class Given:
         """Return all arguments, the positional ones first."""
         return [*self.positional, *self.named.values()]
 
-    def map(self, change: Callable[[Any], Any]) -> Given:
+    def map(self, change: Callable[[Any], Any]) -> Arguments:
         """Return arguments of the same form, each changed by a function."""
         return self.replace_values(list(map(change, self.list_values())))
 
-    def replace_values(self, values: Sequence[Any]) -> Given:
+    def replace_values(self, values: Sequence[Any]) -> Arguments:
         """Return arguments of the same form with other values."""
         count = len(self.positional)
-        return Given(tuple(values[:count]), dict(zip(self.named, values[count:], strict=True)))
+        return Arguments(tuple(values[:count]), dict(zip(self.named, values[count:], strict=True)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Spot:
+class SizePlace:
     """Where a size stands: an argument of the constructor, or a dimension of one of the call.
 
     A dimension may be a multiple of the size.
@@ -66,11 +66,11 @@ class Spot:
     factor: int = 1
 
 
-Spots = Mapping[str, tuple[Spot, ...]]
+Spots = Mapping[str, tuple[SizePlace, ...]]
 """Where the sizes stand, by their names."""
 
 
-def place_sizes(given: Given, sizes: Sizes, spots: Spots, *, of_call: bool) -> Given:
+def place_sizes(given: Arguments, sizes: Sizes, spots: Spots, *, of_call: bool) -> Arguments:
     """Return arguments of a constructor or of a call with sizes in their places."""
     values = given.list_values()
     shapes = {i: list(each.shape) for i, each in enumerate(values) if isinstance(each, Tensor)}
@@ -121,10 +121,10 @@ def _list_names(code: CodeType) -> Iterator[str]:
 
 def find_literal_sizes(
     factory: Callable[..., Any],
-    initial: Given,
-    inputs: Given,
+    initial: Arguments,
+    inputs: Arguments,
     names: Sequence[str],
-    can_call: Callable[[Given, Given], bool],
+    can_call: Callable[[Arguments, Arguments], bool],
 ) -> tuple[Sizes, Spots]:
     """Return the sizes among arguments, and where each stands.
 
@@ -133,14 +133,14 @@ def find_literal_sizes(
     is changed together with others of the same size, or with an argument of the constructor.
     `names` are the names of the inputs.
     """
-    search = _Search(initial, inputs, can_call)
+    search = _SizeSearch(initial, inputs, can_call)
     search.find_free(names)
     search.find_linked(list_arguments(factory, initial))
     return search.sizes, search.spots
 
 
 def list_arguments(
-    function: Callable[..., Any] | None, given: Given, *, skipped: int = 0
+    function: Callable[..., Any] | None, given: Arguments, *, skipped: int = 0
 ) -> list[str]:
     """Return the names of arguments of a function, of which the first ones may be skipped."""
     try:
@@ -152,18 +152,21 @@ def list_arguments(
     return [*names, *given.named]
 
 
-class _Search:
+class _SizeSearch:
     """The search for sizes: arguments that were shrunk so far, and the sizes that were found."""
 
     def __init__(
-        self, initial: Given, inputs: Given, can_call: Callable[[Given, Given], bool]
+        self,
+        initial: Arguments,
+        inputs: Arguments,
+        can_call: Callable[[Arguments, Arguments], bool],
     ) -> None:
         self.sizes: dict[str, int] = {}
-        self.spots: dict[str, tuple[Spot, ...]] = {}
+        self.spots: dict[str, tuple[SizePlace, ...]] = {}
         self._initial, self._inputs, self._can_call = initial, inputs, can_call
         self._current: dict[str, int] = {}
         self._open = [
-            Spot(index, dimension)
+            SizePlace(index, dimension)
             for index, each in enumerate(inputs.list_values())
             if isinstance(each, Tensor)
             for dimension, size in enumerate(each.shape)
@@ -187,22 +190,22 @@ class _Search:
             if not is_size(value):
                 continue
             decided = [
-                Spot(each.argument, each.dimension, self._measure(each) // value)
+                SizePlace(each.argument, each.dimension, self._measure(each) // value)
                 for each in self._open
                 if self._measure(each) % value == 0
             ]
             for count in (0, len(decided), *range(1, len(decided))):
                 if any(
-                    self._try(name, (Spot(index), *group), value)
+                    self._try(name, (SizePlace(index), *group), value)
                     for group in combinations(decided, count)
                 ):
                     break
 
-    def _measure(self, spot: Spot) -> int:
+    def _measure(self, spot: SizePlace) -> int:
         value = self._inputs.list_values()[spot.argument]
         return int(value.shape[spot.dimension])
 
-    def _try(self, name: str, group: tuple[Spot, ...], size: int | None = None) -> bool:
+    def _try(self, name: str, group: tuple[SizePlace, ...], size: int | None = None) -> bool:
         """Return whether a size can be changed at some spots; it is kept smaller then."""
         size = size or self._measure(group[0])
         changed = LEAST_TRIED if size > LEAST_TRIED else size + 1

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from rnnspec.comparing.evaluation import Case, Pair
-from rnnspec.comparing.explanation import Explanation, RemarkKey
+from rnnspec.comparing.evaluation import Pair, PairCase
+from rnnspec.comparing.explanation import ExplainedCause, RemarkKey
 from rnnspec.comparing.recipe import Side
 from rnnspec.comparing.sizes import Growth, Sizes
 from rnnspec.models.recorder import Recorder
@@ -38,7 +38,7 @@ class _Counter(Recorder):
         return function(*args, **(kwargs or {}))
 
 
-def _record(pair: Pair, side: Side, case: Case) -> _Counter:
+def _record(pair: Pair, side: Side, case: PairCase) -> _Counter:
     counter = _Counter()
     with suppress_failures():
         module = pair.build(side, case)
@@ -48,7 +48,7 @@ def _record(pair: Pair, side: Side, case: Case) -> _Counter:
     return counter
 
 
-def count_operations(pair: Pair, case: Case) -> Growth:
+def count_operations(pair: Pair, case: PairCase) -> Growth:
     """Return how many functions of torch a case calls: one call of the candidate, three others."""
 
     def count(sizes: Sizes) -> int:
@@ -62,19 +62,19 @@ def count_operations(pair: Pair, case: Case) -> Growth:
     return Growth(case.sizes, first, slopes)
 
 
-def trace_code(pair: Pair, cases: Sequence[Case]) -> Iterator[Explanation]:
+def trace_code(pair: Pair, cases: Sequence[PairCase]) -> Iterator[ExplainedCause]:
     """Yield remarks on whose code the candidate runs in cases."""
     if _calls_reference(pair, cases[0]):
-        yield Explanation(RemarkKey.CALLS_REFERENCE, "it calls the class of the reference")
+        yield ExplainedCause(RemarkKey.CALLS_REFERENCE, "it calls the class of the reference")
     used = [_record(pair, pair.recipe.candidate, each).is_layer_used for each in cases]
     if all(used):
-        yield Explanation(RemarkKey.USES_LIBRARY, "it computes with a recurrent layer of torch")
+        yield ExplainedCause(RemarkKey.USES_LIBRARY, "it computes with a recurrent layer of torch")
     elif any(used):
         text = f"it falls back to a recurrent layer of torch in {sum(used)} of {len(used)} sizes"
-        yield Explanation(RemarkKey.FALLS_BACK, text)
+        yield ExplainedCause(RemarkKey.FALLS_BACK, text)
 
 
-def _calls_reference(pair: Pair, case: Case) -> bool:
+def _calls_reference(pair: Pair, case: PairCase) -> bool:
     """Return whether the candidate calls the class of the reference in a case."""
     owner = pair.recipe.reference.target.factory
     if not isinstance(owner, type) or "forward" not in vars(owner):

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.conditions import Condition, list_conditions
+from rnnspec.comparing.conditions import NumberCondition, list_conditions
 from rnnspec.comparing.evaluation import (
-    Case,
     InFloat64,
     Pair,
+    PairCase,
     Results,
     convert,
     convert_module,
     is_real,
 )
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.sizes import Arguments
 from rnnspec.subjects.failures import Ended
 
 # The tolerance is near 1e-6 of the largest result, so that an effect of this size is ten times it.
@@ -53,26 +53,26 @@ class ConditionSearch:
 
     pair: Pair
     links: frozenset[Link]
-    links_shown: dict[Condition, int] = field(default_factory=dict)
+    links_shown: dict[NumberCondition, int] = field(default_factory=dict)
 
     @property
-    def useful(self) -> list[Condition]:
+    def useful(self) -> list[NumberCondition]:
         """The conditions that were chosen so far, the most useful first."""
         return sorted(self.links_shown, key=lambda each: -self.links_shown[each])
 
-    def choose(self, case: Case) -> list[Condition]:
+    def choose(self, case: PairCase) -> list[NumberCondition]:
         """Return conditions under which links are seen that a case as built hides."""
         found = measure_links(self.pair, case)
         hidden = self.links - _list_seen(found)
         if not found or not hidden:
             return []
-        seen: dict[Condition, frozenset[Link]] = {}
+        seen: dict[NumberCondition, frozenset[Link]] = {}
         for condition in self._list_conditions(case):
             found = measure_links(self.pair, replace(case, condition=condition))
             seen[condition] = _list_seen(found) & hidden
             if frozenset().union(*seen.values()) == hidden:
                 break
-        chosen: list[Condition] = []
+        chosen: list[NumberCondition] = []
         while hidden and len(chosen) < MOST_CONDITIONS:
             best = max(seen, key=lambda each: len(seen[each] & hidden))
             if not seen[best] & hidden:
@@ -83,7 +83,7 @@ class ConditionSearch:
             chosen.append(best)
         return chosen
 
-    def _list_conditions(self, case: Case) -> Iterator[Condition]:
+    def _list_conditions(self, case: PairCase) -> Iterator[NumberCondition]:
         yield from self.useful
         values = self.pair.make_given(case).list_values()
         dimensions = max((each.dim() for each in values if isinstance(each, Tensor)), default=0)
@@ -99,12 +99,12 @@ def _list_seen(found: Mapping[Link, float]) -> frozenset[Link]:
     return frozenset(link for link, value in found.items() if value >= SEEN)
 
 
-def find_links(pair: Pair, case: Case) -> frozenset[Link]:
+def find_links(pair: Pair, case: PairCase) -> frozenset[Link]:
     """Return the links that there are, however weak they may be."""
     return frozenset(link for link, value in measure_links(pair, case).items() if value > 0.0)
 
 
-def measure_links(pair: Pair, case: Case) -> Mapping[Link, float]:
+def measure_links(pair: Pair, case: PairCase) -> Mapping[Link, float]:
     """Return how far each end of each dimension of the inputs moves the ends of the results.
 
     The values are the largest gradients there in float64, times the size of the inputs, relative to
@@ -118,7 +118,7 @@ def measure_links(pair: Pair, case: Case) -> Mapping[Link, float]:
         return {}
 
 
-def _measure_links(pair: Pair, case: Case, given: Given) -> Iterator[tuple[Link, float]]:
+def _measure_links(pair: Pair, case: PairCase, given: Arguments) -> Iterator[tuple[Link, float]]:
     module = convert_module(pair.build_reference(case))
     wide = given.map(convert).list_values()
     leaves = {i: each.clone().requires_grad_() for i, each in enumerate(wide) if is_real(each)}

@@ -86,7 +86,7 @@ LEVELS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Promise:
     """Where a clause is promised for one kind of layer, and by which releases.
 
     `source` describes the place in words. `since` and `until` are the first and the last release
@@ -105,7 +105,7 @@ class Clause:
     """A statement of the contract: the promise, where it is made, and by which releases.
 
     `text` is the promise in our own words. `source`, `provenance`, `since`, `until` and `passage`
-    are its `Place` for the kinds of layer named by its id and by `also`; `others` has the places
+    are its `Promise` for the kinds of layer named by its id and by `also`; `others` has the places
     for further kinds. `excluded` is the reason if no rule tests it.
     """
 
@@ -119,7 +119,7 @@ class Clause:
     passage: str | None = None
     excluded: str | None = None
     also: tuple[str, ...] = ()
-    others: tuple[tuple[str, Place], ...] = ()
+    others: tuple[tuple[str, Promise], ...] = ()
 
     @property
     def own_kinds(self) -> tuple[str, ...]:
@@ -134,9 +134,9 @@ class Clause:
         return tuple(kind for kind in KINDS if kind in found)
 
     @property
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, Promise]:
         """Where it is promised for each of its kinds."""
-        own = Place(self.source, self.provenance, self.since, self.until, self.passage)
+        own = Promise(self.source, self.provenance, self.since, self.until, self.passage)
         others = dict(self.others)
         return {kind: others.get(kind, own) for kind in self.kinds}
 
@@ -284,7 +284,7 @@ def _check_kinds(kinds: list[Any], clause: Clause, place: str) -> None:
             raise ContractError(f"{place}: the kind {kind!r} is given twice")
 
 
-def _build_place(entry: Any, clause: Clause, place: str) -> Place:
+def _build_place(entry: Any, clause: Clause, place: str) -> Promise:
     """Return a place from PAGE#PASSAGE, or from a table with the values that differ.
 
     A place from a table without `passage` has no passage, and the table must contain `source`.
@@ -297,7 +297,7 @@ def _build_place(entry: Any, clause: Clause, place: str) -> Place:
     if "passage" not in values and "source" not in values:
         raise ContractError(f"{place}: passage or source is missing")
     by_page = clause.provenance if clause.provenance in BY_PAGE else Provenance.DOCUMENTED
-    made = Place(
+    made = Promise(
         values.get("source") or describe_passage(values["passage"]),
         values.get("provenance", by_page if "passage" in values else clause.provenance),
         values.get("since", clause.since),
@@ -339,7 +339,7 @@ def _parse_member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
     return kind(value)
 
 
-def _check_consistency(made: Clause | Place, level: Level, place: str) -> None:
+def _check_consistency(made: Clause | Promise, level: Level, place: str) -> None:
     expected = made.provenance.level
     if level is not expected:
         raise ContractError(

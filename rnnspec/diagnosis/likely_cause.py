@@ -131,7 +131,7 @@ def _explain_by_known(
     cases: OrderedCases,
     passing: Sequence[Evidence],
     query: CauseQuery[Observation],
-) -> dict[Hypothesis, Tally]:
+) -> dict[Hypothesis, CaseCount]:
     """Return the mistakes that explain the cases: known ones, or inferred if there are none."""
     is_partial, budget = query.is_partial, query.budget
     hypotheses: Sequence[Hypothesis] = list_hypotheses(
@@ -253,14 +253,14 @@ def _explain(
     hypotheses: Sequence[Hypothesis],
     is_partial: bool,
     budget: Budget,
-) -> dict[Hypothesis, Tally]:
+) -> dict[Hypothesis, CaseCount]:
     """Return the hypotheses that enough cases confirm and no case refutes.
 
     With `is_partial`, skip a case that refutes all remaining hypotheses if some of them explained
     an earlier case.
     """
     # The fastest cases come first, because hardly any hypothesis is left after the first case.
-    tallies, number = {hypothesis: Tally() for hypothesis in hypotheses}, 0
+    tallies, number = {hypothesis: CaseCount() for hypothesis in hypotheses}, 0
     for number, case in enumerate(cases):
         work = case.estimate_work(tallies)
         if work > MOST_WORK or not budget.take(work):
@@ -283,7 +283,7 @@ def _decides(case: Evidence) -> bool:
 
 
 @dataclass(frozen=True)
-class Tally:
+class CaseCount:
     """The number of cases that a hypothesis explains, in all and by values or shapes."""
 
     explained: int = 0
@@ -311,14 +311,16 @@ def _infer_from(
     return [*adapt_to_kind(found.values(), cases.first.case.config.kind_data)]
 
 
-def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:
-    kept: dict[Hypothesis, Tally] = {}
+def _keep_agreeing(
+    case: Evidence, tallies: dict[Hypothesis, CaseCount]
+) -> dict[Hypothesis, CaseCount]:
+    kept: dict[Hypothesis, CaseCount] = {}
     for hypothesis, tally in tallies.items():
         agreement = case.check(hypothesis)
         if agreement is not Agreement.CONTRADICTION:
             explains = agreement in (Agreement.EVIDENCE, Agreement.PREDICTED)
             is_evidence = agreement is Agreement.EVIDENCE
-            kept[hypothesis] = Tally(
+            kept[hypothesis] = CaseCount(
                 tally.explained + explains,
                 tally.evidence + is_evidence,
                 tally.is_shown or (explains and hypothesis.shown_by(case.case)),

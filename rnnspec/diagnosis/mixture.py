@@ -55,7 +55,7 @@ TERMS = frozenset({"bias", "initial_state"})
 
 
 @dataclass(frozen=True)
-class Explanation(Generic[CaseT]):
+class PossibleFault(Generic[CaseT]):
     """A fault that may not be the only fault in its cases.
 
     kind    the kind of fault
@@ -136,7 +136,7 @@ def separate_faults(
         if mixture is not None:
             return mixture
     size = search.suite.measure_error(search.observe(case), gradients=gradients)
-    first: Explanation[CaseT] = Explanation(search, kind, cause, size)
+    first: PossibleFault[CaseT] = PossibleFault(search, kind, cause, size)
     fitting = {each: first.fits(each) for each in shown}
     others = [event for event in events if not fitting[event.shown]]
     if not others or not fitting.get(case, first.fits(case)):
@@ -166,7 +166,7 @@ def _narrow(
     search: Search[CaseT, Any],
     minimum: MinimalFailure[CaseT],
     probe: Probe[CaseT],
-    first: Explanation[CaseT],
+    first: PossibleFault[CaseT],
 ) -> MinimalFailure[CaseT]:
     """Return a minimal case of the first fault that it explains completely."""
     return minimise(
@@ -214,7 +214,7 @@ def _separate_beside(
     probe: Probe[CaseT],
 ) -> Mixture[CaseT] | None:
     """Split failures into two faults if a second mistake explains all cases that a cause leaves."""
-    first: Explanation[CaseT] = Explanation(search, kind, cause, None)
+    first: PossibleFault[CaseT] = PossibleFault(search, kind, cause, None)
     mine = [event for event in events if first.fits(event.shown)]
     others = [event for event in events if not first.fits(event.shown)]
     if not mine or len({event.shown for event in others}) < FEWEST:

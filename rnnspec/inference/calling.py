@@ -30,7 +30,7 @@ from rnnspec.inference.call_forms import (
 from rnnspec.inference.orders import CHANGE, turn_states
 from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import describe_results, find_width, is_final_state
-from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Interface
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, LayerInterface
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.refusals import requires_state
 
@@ -47,16 +47,16 @@ class FinalStateError(AdapterError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundInterface:
     """The interface of a layer, and the questions about it that no call could answer."""
 
-    interface: Interface
+    interface: LayerInterface
     doubts: tuple[str, ...] = ()
 
 
 def find_interface(
     module: nn.Module, config: Config, dtype: torch.dtype, batch_first: bool | None
-) -> Found:
+) -> FoundInterface:
     """Return how to call a layer that has the layers and directions of `config`.
 
     `batch_first` is its layout; use None to infer it. Raises AdapterError if no call returns a
@@ -162,7 +162,7 @@ def refuse_one_step(prober: Prober) -> None:
             )
 
 
-def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None) -> Found:
+def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None) -> FoundInterface:
     """Return the interface, given a call that works and the form of its results in that layout."""
     doubts: tuple[str, ...] = ()
     if batch_first is None:
@@ -185,8 +185,8 @@ def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None
     if rating >= lowest:
         form = parse_arguments(calls[-place], kind)
     needs_state = "h" in base.names and _refuses_no_state(prober, x)
-    interface = Interface(form, returns, batch_first, needs_state)
-    return Found(turn_states(prober, interface), doubts)
+    interface = LayerInterface(form, returns, batch_first, needs_state)
+    return FoundInterface(turn_states(prober, interface), doubts)
 
 
 def _refuses_no_state(prober: Prober, x: torch.Tensor) -> bool:

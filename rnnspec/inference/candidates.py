@@ -105,7 +105,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Row:
+class ParameterRow:
     """A layer and direction.
 
     ending  how the names of its parameters end in expressions; the number of the layer is omitted
@@ -119,13 +119,13 @@ class Row:
     hidden: int
 
 
-def list_rows(config: Config) -> Iterator[Row]:
+def list_rows(config: Config) -> Iterator[ParameterRow]:
     """Yield the layers and directions of a configuration."""
     for layer in range(config.num_layers):
         place = f"_l{layer}" if config.num_layers > 1 else ""
         width = config.num_directions * config.hidden_size if layer else config.input_size
         for suffix in SUFFIXES[: config.num_directions]:
-            yield Row(place + suffix, width, config.hidden_size)
+            yield ParameterRow(place + suffix, width, config.hidden_size)
 
 
 def list_candidates(shape: Shape, config: Config) -> Iterator[Candidate]:
@@ -148,7 +148,9 @@ def _list_orders(kind: Kind, count: int) -> Iterator[tuple[str, ...]]:
     )
 
 
-def _list_templates(sizes: Shape, count: int, row: Row) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _list_templates(
+    sizes: Shape, count: int, row: ParameterRow
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield templates of expressions with these sizes and `count` gates, and their roles.
 
     In a template, {0} and {1} stand for roles with their gates, and a leading `stack:` for an entry
@@ -158,7 +160,9 @@ def _list_templates(sizes: Shape, count: int, row: Row) -> Iterator[tuple[str, t
     yield from _list_biases(sizes, count, row.hidden)
 
 
-def _list_matrices(sizes: Shape, count: int, row: Row) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _list_matrices(
+    sizes: Shape, count: int, row: ParameterRow
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     rows, hidden = count * row.hidden, row.hidden
     matrices = [(row.width, ("weight_ih",)), (hidden, ("weight_hh",))]
     both = [("weight_ih", "weight_hh"), ("weight_hh", "weight_ih")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rnnspec.adapters.declaration import CellDeclaration, write_value
 from rnnspec.contract.kinds import LAYER_KINDS
-from rnnspec.inference.inferred import Inferred, Outcome
+from rnnspec.inference.inferred import Inferred, SearchOutcome
 from rnnspec.text import make_printable
 
 LABEL_WIDTH = 12
@@ -20,7 +20,7 @@ FILE = "adapters.py"
 def describe_briefly(found: Inferred) -> str:
     """Return the line of a report about an adapter that was found."""
     where = f"`rnnspec adapt {found.label}` shows it"
-    if found.outcome is Outcome.NOT_FOUND:
+    if found.outcome is SearchOutcome.NOT_FOUND:
         return f"the adapter is the closest that was found: {explain_rest(found)}; {where}"
     total = len(found.matched)
     doubts = f", but {'; '.join(found.doubts)}" if found.doubts else ""
@@ -64,7 +64,7 @@ def _list_lines(found: Inferred, path: str | None) -> Iterator[str]:
         yield _align("compared", "equal to the reference, exactly if no sum rounds")
     for what, text in found.deviations.items():
         yield _align("differs", f"{what}: {text}")
-    if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
+    if found.is_documented and found.outcome is not SearchOutcome.NOT_FOUND:
         yield from ("", _conclude(found, path))
         return
     lacking = [feature.text for feature in found.adapter.unsupported if feature.text not in HIDDEN]
@@ -105,14 +105,14 @@ def _conclude(found: Inferred, path: str | None) -> str:
     """Return the outcome and the command that checks the layer."""
     label = found.label
     written = f" The declaration was written to {path}." if path else ""
-    if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
+    if found.is_documented and found.outcome is not SearchOutcome.NOT_FOUND:
         text = f"{label} has the documented names and needs no adapter: `rnnspec check {label}`"
         return f"{text} checks it as it is.{written}"
-    if found.outcome is Outcome.AMBIGUOUS:
+    if found.outcome is SearchOutcome.AMBIGUOUS:
         return f"{label}: ambiguous. {'; '.join(found.doubts)}.{written}"
     check = f"`rnnspec check {path or FILE}:{_name(found)}`"
     next_step = f"{written} {check}" if path else f" {_advise_writing(found)}, and {check}"
-    if found.outcome is Outcome.NOT_FOUND:
+    if found.outcome is SearchOutcome.NOT_FOUND:
         text = f"{label}: no adapter was found. {explain_rest(found)}."
         if found.unknown:
             return f"{text}{written}"

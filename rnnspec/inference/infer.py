@@ -39,7 +39,7 @@ from rnnspec.inference.trial import (
     BUILDING,
     HIDDEN_SIZE,
     INPUT_SIZE,
-    Interface,
+    LayerInterface,
     Trial,
     draw_numbers,
 )
@@ -236,9 +236,9 @@ def _find_best(
     build: Callable[[Config], nn.Module],
     constructor: Constructor,
     asked: Kind | None,
-) -> tuple[Assignment, Interface, tuple[str, ...]]:
+) -> tuple[Assignment, LayerInterface, tuple[str, ...]]:
     """Return the assignment of parameters for the kind of layer that explains most of them."""
-    best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
+    best: tuple[Assignment, LayerInterface, tuple[str, ...]] | None = None
     said: Failure | AdapterError | None = None
     for config, dtype, is_explaining in _list_trials(target, build, constructor, asked):
         # Try layers with fewer parameters only if no layer with a fitting number works.
@@ -321,10 +321,10 @@ def _find_names(
 
 def _find_orders(
     found: Assignment,
-    interface: Interface,
+    interface: LayerInterface,
     build: Callable[[Config], nn.Module],
     constructor: Constructor,
-) -> Interface:
+) -> LayerInterface:
     """Return the interface with the orders that a layer with two directions shows."""
     if "bidirectional" not in constructor.names:
         return interface
@@ -342,7 +342,7 @@ def _find_orders(
 
 def _declare(
     found: Assignment,
-    interface: Interface,
+    interface: LayerInterface,
     constructor: Constructor,
     naming: Naming,
 ) -> Declaration:

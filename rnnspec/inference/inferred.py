@@ -14,7 +14,7 @@ from rnnspec.adapters.declaration import Declaration
 from rnnspec.subjects.target import Target
 
 
-class Outcome(Enum):
+class SearchOutcome(Enum):
     """The outcome of the search for an adapter, with the exit status of the command."""
 
     FOUND = ("found", 0)
@@ -68,11 +68,11 @@ class Inferred:
     variant: str = ""
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> SearchOutcome:
         """The outcome of the search."""
         if self.by_name or self.unknown or self.variant or not self.matched:
-            return Outcome.NOT_FOUND
-        return Outcome.AMBIGUOUS if self.doubts else Outcome.FOUND
+            return SearchOutcome.NOT_FOUND
+        return SearchOutcome.AMBIGUOUS if self.doubts else SearchOutcome.FOUND
 
     @property
     def is_unbiased(self) -> bool:

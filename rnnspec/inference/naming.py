@@ -17,7 +17,7 @@ NAME = re.compile(r"(weight|bias)_[ih]h(_l\d+)?")
 
 
 @dataclass(frozen=True)
-class Place:
+class NamePart:
     """A part of a name that depends on the layer or the direction."""
 
     start: int
@@ -82,27 +82,27 @@ def _write_templates(
     }
 
 
-def _find_layers(name: str, known: set[str], base: str = "") -> Iterator[Place]:
+def _find_layers(name: str, known: set[str], base: str = "") -> Iterator[NamePart]:
     """Yield the places in a name where the number of the layer may stand.
 
     `base` is given for a name of the backward direction, for which no deeper layer is known.
     """
     for match in re.finditer(r"\d+", name):
         for word, first in (("layer", 0), ("number", 1)):
-            place = Place(match.start(), match.end(), word)
+            place = NamePart(match.start(), match.end(), word)
             is_known = bool(base) or place.fill(name, 1) in known
             if int(match[0]) == first and is_known and known:
                 yield place
 
 
-def _find_directions(name: str, other: str) -> Iterator[Place]:
+def _find_directions(name: str, other: str) -> Iterator[NamePart]:
     """Yield the places where a name differs from the name for the other direction."""
     for match in re.finditer(r"\d+", name):
-        place = Place(match.start(), match.end(), "direction")
+        place = NamePart(match.start(), match.end(), "direction")
         if place.fill(name, 0) == name and place.fill(name, 1) == other:
             yield place
     for end in [match.start() for match in re.finditer(r"\.|$", name)]:
-        place = Place(end, end, "suffix")
+        place = NamePart(end, end, "suffix")
         if place.fill(name, 1) == other:
             yield place
 
@@ -123,7 +123,7 @@ def _pair_directions(base: Sequence[str], two_way: Sequence[str]) -> dict[str, s
     return dict(zip(base, new, strict=True))
 
 
-def _join(name: str, layers: Sequence[Place], directions: Sequence[Place]) -> str:
+def _join(name: str, layers: Sequence[NamePart], directions: Sequence[NamePart]) -> str:
     """Return a name with placeholders for the layer and the direction.
 
     If both have the same place, it counts rows: layer * D + direction.
@@ -132,7 +132,7 @@ def _join(name: str, layers: Sequence[Place], directions: Sequence[Place]) -> st
     apart = [each for each in directions if layer is None or each.start != layer.start]
     direction = apart[0] if apart else None
     if directions and not apart and layer is not None:
-        layer = Place(layer.start, layer.end, "row")
+        layer = NamePart(layer.start, layer.end, "row")
     chosen = sorted(
         [each for each in (layer, direction) if each is not None], key=lambda each: -each.start
     )

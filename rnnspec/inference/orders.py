@@ -17,7 +17,7 @@ from rnnspec.adapters.forms import (
     parse_results,
 )
 from rnnspec.inference.prober import Prober
-from rnnspec.inference.trial import HIDDEN_SIZE, Interface
+from rnnspec.inference.trial import HIDDEN_SIZE, LayerInterface
 from rnnspec.subjects.failures import Failure
 
 Order = tuple[str, ...]
@@ -28,7 +28,7 @@ CHANGE = 1e-6
 """A larger difference shows that a result depends on a changed input."""
 
 
-def turn_states(prober: Prober, interface: Interface) -> Interface:
+def turn_states(prober: Prober, interface: LayerInterface) -> LayerInterface:
     """Return an interface with the orders that a layer with two directions shows.
 
     If the layer takes states in an order and returns them in another, keep the documented order, so
@@ -68,7 +68,7 @@ def _find_rows(order: Order, layers: int) -> tuple[int, int]:
 
 
 def _find_order_of_results(
-    prober: Prober, interface: Interface
+    prober: Prober, interface: LayerInterface
 ) -> tuple[tuple[int, int], Order | None]:
     """Return the halves of the output by direction, and the order of the final states.
 
@@ -89,7 +89,7 @@ def _find_order_of_results(
     return (0, 1), None
 
 
-def _find_halves_by_input(prober: Prober, interface: Interface) -> tuple[int, int]:
+def _find_halves_by_input(prober: Prober, interface: LayerInterface) -> tuple[int, int]:
     """Return which halves of the output are forward and backward, by a change of the last step.
 
     At the first step, the change reaches only the backward half. In a stack, it reaches both.
@@ -108,7 +108,7 @@ def _find_halves_by_input(prober: Prober, interface: Interface) -> tuple[int, in
 
 
 def _find_order_of_given(
-    prober: Prober, interface: Interface, halves: tuple[int, int]
+    prober: Prober, interface: LayerInterface, halves: tuple[int, int]
 ) -> Order | None:
     """Return the order of given states, or None if the layer takes none or ignores them.
 
@@ -134,12 +134,14 @@ def _find_order_of_given(
     return None
 
 
-def _give(prober: Prober, interface: Interface) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+def _give(
+    prober: Prober, interface: LayerInterface
+) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
     x = prober.x.transpose(0, 1) if interface.batch_first else prober.x
     return x, prober.states
 
 
-def _read_output(found: Mapping[str, Any], interface: Interface) -> torch.Tensor:
+def _read_output(found: Mapping[str, Any], interface: LayerInterface) -> torch.Tensor:
     """Return the output with time as the first axis."""
     output = found[OUTPUT]
     if isinstance(output, tuple | list):

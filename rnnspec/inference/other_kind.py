@@ -10,10 +10,10 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.errors import CannotCheck
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE
-from rnnspec.inference.verify import Difference, find_difference
+from rnnspec.inference.verify import Mismatch, find_difference
 
 
-def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> str:
+def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Mismatch) -> str:
     """Return a question about the kind, if the function gets further with exactly one other kind.
 
     `found` is the difference for the declared kind. If the call returns results of the documented
@@ -36,7 +36,7 @@ def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> 
     return suggest_kind(adapter.kind, ranks[best]).strip() if best < _rank(found) else ""
 
 
-def _rank(found: Difference | None) -> int:
+def _rank(found: Mismatch | None) -> int:
     """Return how far a call gets: 0 if it equals the reference, 3 if it raises."""
     if found is None:
         return 0

@@ -33,10 +33,10 @@ from rnnspec.inference.trial import (
     INPUT_SIZE,
     STEPS,
     Array,
-    Interface,
+    LayerInterface,
     Trial,
 )
-from rnnspec.inference.verify import Difference, find_difference, find_difference_in_any
+from rnnspec.inference.verify import Mismatch, find_difference, find_difference_in_any
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
@@ -185,7 +185,7 @@ def _list_wrong_names(layer: AdaptedLayer) -> Iterator[Remark]:
 
 
 def _explain(
-    adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, found: Difference
+    adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, found: Mismatch
 ) -> Iterator[Remark]:
     """Yield the reasons why an adapted layer differs from the reference."""
     if found.is_small:
@@ -196,7 +196,9 @@ def _explain(
     if kind := find_other_kind(adapter, dtype, found):
         yield Remark("kind", Tone.WRONG, f"{found.text}. {kind}")
         return
-    declared = Interface(adapter.call, adapter.returns, config.batch_first, adapter.needs_state)
+    declared = LayerInterface(
+        adapter.call, adapter.returns, config.batch_first, adapter.needs_state
+    )
     interface = declared
     try:
         interface = find_interface(_build(adapter, config, dtype), config, dtype, None).interface
@@ -219,7 +221,7 @@ def _build(adapter: Adapter, config: Config, dtype: torch.dtype) -> nn.Module:
         return adapter.build_own(config).to(dtype).eval()
 
 
-def _compare_calls(declared: Interface, found: Interface) -> Iterator[Remark]:
+def _compare_calls(declared: LayerInterface, found: LayerInterface) -> Iterator[Remark]:
     """Yield the differences between the declared call and the call that works."""
     if declared.batch_first != found.batch_first:
         first = "batch" if found.batch_first else "time"

@@ -31,7 +31,7 @@ OF_LAYERS = ("[0]", ".batch_first", "[h]", "[c]", "[(h, c)]")
 
 
 @dataclass(frozen=True)
-class Step:
+class CellStep:
     """The form of a cell's call, with states (N, H), and of its results."""
 
     call: Form
@@ -39,7 +39,7 @@ class Step:
     states: tuple[str, ...]
 
 
-def find_step(module: nn.Module, dtype: torch.dtype) -> Step | None:
+def find_step(module: nn.Module, dtype: torch.dtype) -> CellStep | None:
     """Return how a module computes a single step (N, H_in), or None if it does not.
 
     The module must take a state and return it, and a change of a sample's state must change the
@@ -54,7 +54,7 @@ def find_step(module: nn.Module, dtype: torch.dtype) -> Step | None:
     return None
 
 
-def wrap_cell(target: Target, step: Step, extra: Mapping[str, Any]) -> Target:
+def wrap_cell(target: Target, step: CellStep, extra: Mapping[str, Any]) -> Target:
     """Return a target that builds a layer: a loop around a cell that takes both sizes.
 
     `extra` contains further arguments of the cell.
@@ -78,7 +78,7 @@ def _list_step_calls(module: nn.Module, kind: Kind) -> list[str]:
     return [*others, *calls] if takes_state_first(module) else [*calls, *others]
 
 
-def _try_step(prober: Prober, call: str) -> Step | None:
+def _try_step(prober: Prober, call: str) -> CellStep | None:
     """Return the step for a form of a call, if it computes a step with all states of the kind."""
     kind, form = prober.kind, parse_arguments(call, prober.kind)
     states = {letter: state[0] for letter, state in prober.states.items()}
@@ -97,7 +97,7 @@ def _try_step(prober: Prober, call: str) -> Step | None:
         is_step = is_in_order and all(_is_of_first_row(each, returned, returns) for each in others)
     except Failure:  # the call failed, or its results changed their form
         return None
-    return Step(form, returns, kind.states) if is_step else None
+    return CellStep(form, returns, kind.states) if is_step else None
 
 
 def _is_of_first_row(changed: Any, returned: Any, returns: Form) -> bool:

@@ -33,7 +33,7 @@ BUILDING, TRIAL = "building it", "the call with weights of the search"
 
 
 @dataclass(frozen=True)
-class Interface:
+class LayerInterface:
     """How to call a layer.
 
     call         the form of the arguments
@@ -69,7 +69,7 @@ class Trial:
     module: nn.Module
     config: Config
     dtype: torch.dtype
-    interface: Interface
+    interface: LayerInterface
     numbers: Mapping[str, Array] = field(default_factory=dict)
     compared: str = ""
     added: Mapping[str, float] = field(default_factory=dict)

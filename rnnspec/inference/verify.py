@@ -57,7 +57,7 @@ def compare(
     exact: bool = False,
     gives_state: bool = True,
     seed: int = 1,
-) -> Difference | None:
+) -> Mismatch | None:
     """Return how an adapted layer differs from the reference, or None if they are equal.
 
     With `exact`, use numbers for which no sum rounds; if none does, the results must be equal.
@@ -95,7 +95,7 @@ def compare(
 
 def _describe_first(
     found: Mapping[str, Array], expected: Mapping[str, Array], bounds: Mapping[str, Array]
-) -> Difference | None:
+) -> Mismatch | None:
     """Return the first result that exceeds its bound, or None if there is none.
 
     A result without a bound must be exact.
@@ -103,7 +103,7 @@ def _describe_first(
     for result, array in found.items():
         right = expected[result]
         if array.shape != right.shape:
-            return Difference(f"{result} has shape {array.shape}, expected {right.shape}")
+            return Mismatch(f"{result} has shape {array.shape}, expected {right.shape}")
         off = np.abs(array - right)
         if (off > bounds.get(result, np.zeros(()))).any():
             place = tuple(map(int, np.unravel_index(np.argmax(off), off.shape)))
@@ -112,12 +112,12 @@ def _describe_first(
                 f"expected {right[place]:.6g} (off by {off[place]:.2g})"
             )
             is_small = (off <= oracle.SMALL_ERROR * np.maximum(1.0, np.abs(right))).all()
-            return Difference(text, is_small=bool(is_small))
+            return Mismatch(text, is_small=bool(is_small))
     return None
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """How an adapted layer differs from the reference, or why it could not be compared.
 
     text      the difference in words
@@ -142,7 +142,7 @@ class Difference:
 
 def find_difference(
     adapter: Adapter, config: Config, dtype: torch.dtype, *, gives_state: bool = True
-) -> Difference | None:
+) -> Mismatch | None:
     """Return how an adapted layer differs from the reference, or None if they are equal.
 
     With `gives_state`, pass a state if the layer takes one.
@@ -152,12 +152,10 @@ def find_difference(
             adapter, config, dtype, exact=True, gives_state=gives_state
         )
     except Failure as failure:
-        return Difference(str(failure), failure)
+        return Mismatch(str(failure), failure)
 
 
-def find_difference_in_any(
-    adapter: Adapter, config: Config, dtype: torch.dtype
-) -> Difference | None:
+def find_difference_in_any(adapter: Adapter, config: Config, dtype: torch.dtype) -> Mismatch | None:
     """Return how an adapted layer differs with a state or, if the state is optional, without it."""
     found = find_difference(adapter, config, dtype)
     if found is not None or not adapter.takes_state:
@@ -250,7 +248,7 @@ def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Ve
 
 
 def _is_lacking(
-    found: Difference, name: str, declaration: Declaration, adapter: Adapter, trial: Trial
+    found: Mismatch, name: str, declaration: Declaration, adapter: Adapter, trial: Trial
 ) -> bool:
     """Return whether a layer refuses an argument openly, and with all other arguments."""
     own = declaration.arguments[name]

@@ -19,13 +19,13 @@ from rnnspec.isolation.limits import is_memory_short
 from rnnspec.isolation.messages import (
     CheckedCase,
     CheckRange,
-    Choice,
     Done,
     Job,
     Precautions,
     Progressed,
     Ready,
     Reported,
+    Sampling,
     WriteReport,
     pack,
     unpack,
@@ -56,7 +56,7 @@ class Checker:
     def answer_requests(self) -> None:
         """Answer requests one by one. Raises EOFError when there are no more."""
         drawn = self._identify_cases() if self.job.is_shared else ""
-        own = Choice(self.suite.sizes.value, self.suite.remarks)
+        own = Sampling(self.suite.sizes.value, self.suite.remarks)
         recorded = self.job.is_recorded
         sources = read_sources(str(self.job.arguments[0])) if recorded else {}
         blank = pickle.dumps(self._make_blank())
@@ -85,7 +85,7 @@ class Checker:
         drawn = [str(each) for each in self.suite.draw_cases(0, IDENTIFYING)]
         return sha256("\n".join(drawn).encode()).hexdigest()[:16]
 
-    def _take_choice(self, choice: Choice) -> None:
+    def _take_choice(self, choice: Sampling) -> None:
         """Choose cases as the first worker decided, whatever this worker measured."""
         sizes = SizeSource(choice.sizes)
         if sizes is not self.suite.sizes or choice.remarks != self.suite.remarks:

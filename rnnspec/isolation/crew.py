@@ -18,7 +18,7 @@ from rnnspec.errors import TargetError
 from rnnspec.isolation.casualties import Casualties
 from rnnspec.isolation.ends import MEMORY_USED_UP, End, may_be_foreign
 from rnnspec.isolation.member import Member, choose_context
-from rnnspec.isolation.messages import Choice, Job, Ready, Refused
+from rnnspec.isolation.messages import Job, Ready, RunRefused, Sampling
 from rnnspec.isolation.output import Output
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.subjects.steps import StepKind
@@ -56,7 +56,7 @@ class Crew:
         self.members: list[Member] = []
         self.casualties = Casualties()
         self.notes: list[str] = []
-        self.choice = Choice("")
+        self.choice = Sampling("")
         self.sources: Sources = {}
         self.blank = b""
         self._has_started = not counts_imports
@@ -102,7 +102,7 @@ class Crew:
     def _receive_all(self, member: Member) -> Iterator[tuple[Member, Any]]:
         try:
             while member in self.members and (answer := member.receive()) is not None:
-                if isinstance(answer, Refused):
+                if isinstance(answer, RunRefused):
                     raise self._complete_refusal(answer.error)
                 if isinstance(answer, Ready):
                     self._take_ready(member, answer)

@@ -20,7 +20,7 @@ from rnnspec.isolation.messages import CheckRange, Job, Precautions, WriteReport
 from rnnspec.isolation.output import Output
 from rnnspec.isolation.sending import MAIN
 from rnnspec.isolation.server import IS_SERVER
-from rnnspec.isolation.worker import Start, serve, set_environment
+from rnnspec.isolation.worker import WorkerStart, serve, set_environment
 
 PRELOADED = [
     "rnnspec.isolation.server",
@@ -115,7 +115,7 @@ class Member:
                 self.shared,
                 job,
                 precautions,
-                Start(is_first, dict(os.environ), tuple(read_import_path())),
+                WorkerStart(is_first, dict(os.environ), tuple(read_import_path())),
             ),
         )
         with _hide_main_module():

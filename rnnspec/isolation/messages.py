@@ -74,7 +74,7 @@ class Precautions:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Sampling:
     """How cases are chosen. The first worker that is ready decides for all workers.
 
     sizes    the source of sizes: `free` or `pool`
@@ -92,7 +92,7 @@ class CheckRange:
     start: int
     stop: int
     precautions: Precautions
-    choice: Choice
+    choice: Sampling
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class WriteReport:
     results: list[bytes]
     is_stopped: bool
     precautions: Precautions
-    choice: Choice
+    choice: Sampling
     gives_up: bool = False
     stop_reason: str = ""
 
@@ -123,14 +123,14 @@ class Ready:
     """
 
     size: int
-    choice: Choice
+    choice: Sampling
     drawn: str = ""
     sources: Sources = field(default_factory=dict)
     blank: bytes = b""
 
 
 @dataclass(frozen=True)
-class Refused:
+class RunRefused:
     """An answer: nothing can be checked."""
 
     error: Exception

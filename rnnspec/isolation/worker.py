@@ -28,8 +28,8 @@ from rnnspec.isolation.messages import (
     Job,
     Precautions,
     Progressed,
-    Refused,
     Returned,
+    RunRefused,
     pack,
 )
 from rnnspec.isolation.output import redirect_output
@@ -40,7 +40,7 @@ OWN_MODULES = r"rnnspec\.(?!selftest)"
 
 
 @dataclass(frozen=True)
-class Start:
+class WorkerStart:
     """Settings used to start a worker.
 
     is_first     whether output of the subject at import counts; it counts for one worker only
@@ -74,7 +74,7 @@ def serve(
     shared: Announcement,
     job: Job,
     precautions: Precautions,
-    start: Start,
+    start: WorkerStart,
 ) -> None:
     """Answer requests on a connection until it is closed.
 
@@ -107,7 +107,7 @@ def serve(
         redirect_output(output)
         check.answer_requests()
     except CannotCheck as error:
-        connection.send(Refused(error))
+        connection.send(RunRefused(error))
     except (EOFError, OSError):  # the watching process has closed the connection
         return
     except MemoryError:

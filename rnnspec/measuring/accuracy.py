@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite, log10
 from typing import Any
 
-from rnnspec.measuring.errors import Quantity, Scope, Summary
+from rnnspec.measuring.errors import ErrorScope, Quantity, Summary
 from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
 from rnnspec.text import make_data_printable
 
@@ -22,7 +22,7 @@ NAME = 37
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ErrorPair:
     """The errors of a quantity, for the measured layer and for the other layer."""
 
     quantity: Quantity
@@ -69,14 +69,14 @@ class Group:
     dtype: str
     steps: int
     batch: int
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ErrorPair, ...]
 
     def __str__(self) -> str:
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
         samples = "1 sample" if self.batch == 1 else f"{self.batch} samples"
         return f"{self.config}, {self.dtype}, {steps}, {samples}"
 
-    def list_comparisons(self, scope: Scope, *, parts: bool) -> list[Comparison]:
+    def list_comparisons(self, scope: ErrorScope, *, parts: bool) -> list[ErrorPair]:
         """Return the comparisons of a scope, for whole results only or also for their parts."""
         return [
             each
@@ -155,7 +155,7 @@ def _format_group(group: Group, parts: bool) -> Iterator[str]:
     columns = ("median", "99 %", "worst")
     head = "".join(f"{name:>{NUMBER}}" for name in columns)
     yield f"  {'':<{NAME}}{head}{head}  ratio of 99 %, of worst"
-    for scope in Scope:
+    for scope in ErrorScope:
         found = group.list_comparisons(scope, parts=parts)
         if found:
             yield f"  {scope}"
@@ -169,7 +169,7 @@ def _format_group(group: Group, parts: bool) -> Iterator[str]:
         yield f"  worst: {quantity}, {quantity.scope}, at [{place}] of {worst.own.case}"
 
 
-def _format_comparison(each: Comparison) -> str:
+def _format_comparison(each: ErrorPair) -> str:
     quantity = each.quantity
     name = f"    {quantity.part}" if quantity.part else f"  {quantity}"
     shown = (each.ratios[name] for name in ("p99", "worst"))
@@ -204,8 +204,8 @@ def _draw(found: Accuracy) -> str:
         (group, each)
         for group in found.groups
         for each in (
-            *group.list_comparisons(Scope.STEP, parts=False),
-            *group.list_comparisons(Scope.CALL, parts=False),
+            *group.list_comparisons(ErrorScope.STEP, parts=False),
+            *group.list_comparisons(ErrorScope.CALL, parts=False),
         )
     ]
     summaries = [each for _, row in rows for each in (row.own, row.other) if each is not None]

@@ -17,7 +17,7 @@ Errors = NDArray[np.float64]
 QUANTILES = (0.5, 0.99)
 
 
-class Scope(TextEnum):
+class ErrorScope(TextEnum):
     """The steps over which an error accumulates."""
 
     STEP = "one step"
@@ -35,7 +35,7 @@ class Quantity:
     """
 
     name: str
-    scope: Scope
+    scope: ErrorScope
     part: str = ""
     is_gradient: bool = False
 

@@ -11,8 +11,8 @@ import torch
 from rnnspec.cases.axes import Distribution, DType, Feature, InitialState, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.capabilities import build_base_case
-from rnnspec.measuring.accuracy import Accuracy, Comparison, Group
-from rnnspec.measuring.errors import Collection, Quantity, Scope, list_parts, measure_units
+from rnnspec.measuring.accuracy import Accuracy, ErrorPair, Group
+from rnnspec.measuring.errors import Collection, ErrorScope, Quantity, list_parts, measure_units
 from rnnspec.measuring.exact import choose_numbers, compute_results
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.failures import Failure
@@ -93,10 +93,10 @@ def measure_accuracy(
     return Accuracy(subject.target.label, other.target.label, groups, tuple(notes))
 
 
-def _pair(own: Collection, others: Collection) -> tuple[Comparison, ...]:
+def _pair(own: Collection, others: Collection) -> tuple[ErrorPair, ...]:
     found, compared = own.summarise(), others.summarise()
     return tuple(
-        Comparison(quantity, found.get(quantity), compared.get(quantity))
+        ErrorPair(quantity, found.get(quantity), compared.get(quantity))
         for quantity in dict.fromkeys((*found, *compared))
     )
 
@@ -118,17 +118,17 @@ def _measure_results(observation: Observation, found: Collection) -> None:
     got = {name: observation.get_result(name) for name in observation.result_names}
     whole = compute_results(problem, numbers)
     for name, result in got.items():
-        _add(found, observation, Quantity(name, Scope.CALL), result, whole[name])
+        _add(found, observation, Quantity(name, ErrorScope.CALL), result, whole[name])
     if case.config.num_layers == 1 and "output" in got:
         steps = compute_results(problem, numbers, got["output"])
         for name, result in got.items():
-            _add(found, observation, Quantity(name, Scope.STEP), result, steps[name])
+            _add(found, observation, Quantity(name, ErrorScope.STEP), result, steps[name])
 
 
 def _measure_gradients(observation: Observation, found: Collection) -> None:
     expected = observation.expected.gradients
     for name, gradient in observation.gradients.items():
-        quantity = Quantity(name, Scope.CALL, is_gradient=True)
+        quantity = Quantity(name, ErrorScope.CALL, is_gradient=True)
         _add(found, observation, quantity, gradient, expected[name])
 
 

@@ -18,7 +18,7 @@ from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.mistakes.places import (
     EVERYWHERE,
     UPPER_BACKWARD,
-    Place,
+    LayerPlaces,
     list_by_place,
 )
 from rnnspec.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
@@ -124,7 +124,9 @@ def _replaces_and(case: Case, concerns: Condition) -> bool:
 
 
 ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-WITHOUT_PLACE: tuple[tuple[str, str, str, tuple[str, ...], tuple[Place, ...], Condition], ...] = (
+WITHOUT_PLACE: tuple[
+    tuple[str, str, str, tuple[str, ...], tuple[LayerPlaces, ...], Condition], ...
+] = (
     (
         "parameters",
         "the parameters are",

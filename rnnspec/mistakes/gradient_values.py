@@ -13,7 +13,7 @@ from rnnspec.contract.shapes import name_place
 from rnnspec.mistakes.block_remainders import REMAINDERS, leaves_rest
 from rnnspec.mistakes.cell_states import has_c_0
 from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
-from rnnspec.mistakes.places import EVERYWHERE, PLACES, Place, list_by_place
+from rnnspec.mistakes.places import EVERYWHERE, PLACES, LayerPlaces, list_by_place
 from rnnspec.mistakes.precision import compute_in_float32
 from rnnspec.mistakes.situations import has_bias, has_h_0, is_bidirectional
 from rnnspec.reference.given import Given
@@ -28,7 +28,7 @@ OF_THE_CALL = frozenset({"input", "h_0", "c_0"})
 
 
 def change_gradients(
-    change: Change, kinds: Iterable[str], place: Place = EVERYWHERE
+    change: Change, kinds: Iterable[str], place: LayerPlaces = EVERYWHERE
 ) -> dict[str, Callable[..., Gradients]]:
     """Return a change of the gradients of some tensors after they are computed."""
 
@@ -42,7 +42,7 @@ def change_gradients(
     return {"gradients": apply}
 
 
-def _list_names(kinds: Iterable[str], place: Place, given: Given) -> set[str]:
+def _list_names(kinds: Iterable[str], place: LayerPlaces, given: Given) -> set[str]:
     """Return the names of the tensors of some kinds, and of the parameters of some places."""
     config = given.case.config
     return {

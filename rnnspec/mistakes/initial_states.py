@@ -17,7 +17,7 @@ RULES = ("states.initial-state-used", "recurrence.output")
 
 
 @dataclass(frozen=True)
-class Start:
+class StartStates:
     """Initial states that may be changed.
 
     key      the start of the keys of mistakes with them
@@ -35,9 +35,9 @@ class Start:
 
 
 STARTS = (
-    Start("h_0", "h_0", "h"),
-    Start("c_0", "c_0", "c", ("cell-state.initial", *RULES), has_cell_state),
-    Start("h_0-and-c_0", "each of h_0 and c_0", "hc", of=has_cell_state),
+    StartStates("h_0", "h_0", "h"),
+    StartStates("c_0", "c_0", "c", ("cell-state.initial", *RULES), has_cell_state),
+    StartStates("h_0-and-c_0", "each of h_0 and c_0", "hc", of=has_cell_state),
 )
 
 

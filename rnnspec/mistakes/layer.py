@@ -87,7 +87,13 @@ class Mistaken(Plain):
         if self.maker.gradients:
             return _return_like(right, *_compute_with_backward(self.maker.mistake, given), given)
         reference = self.maker.mistake.build(given)
-        output, states = _draw_masks(reference).compute()
+        try:
+            output, states = _draw_masks(reference).compute()
+        except (RuntimeError, IndexError):
+            # Only a mistake that makes the loop refuse an empty batch explains a refusal of it.
+            if given.input.numel():
+                raise
+            return right
         return _return_like(right, output, _join_named(given, states), given)
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
@@ -100,7 +106,7 @@ class Mistaken(Plain):
             if isinstance(input, PackedSequence)
             else (self.to_time_major(input), None)
         )
-        if not data.numel() or data.dtype not in DTYPES:
+        if data.dtype not in DTYPES:
             return None
         weights = {
             self.parameter_name(*place): _read_numbers(self.parameter(*place))

@@ -21,7 +21,7 @@ Cells = frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerPlaces:
     """Some layers and directions, with suffixes for the `key` and `text` of a mistake."""
 
     key: str
@@ -44,35 +44,35 @@ class Place:
         )
 
 
-EVERYWHERE = Place("", "", lambda layer, direction, layers: True, About.ONE_STEP)
-FIRST_LAYER = Place(
+EVERYWHERE = LayerPlaces("", "", lambda layer, direction, layers: True, About.ONE_STEP)
+FIRST_LAYER = LayerPlaces(
     "first-layer", " in the first layer", lambda layer, direction, layers: layer == 0, About.LAYERS
 )
-UPPER_LAYERS = Place(
+UPPER_LAYERS = LayerPlaces(
     "upper-layers",
     " in the layers above the first",
     lambda layer, direction, layers: layer > 0,
     About.LAYERS,
 )
-LAST_LAYER = Place(
+LAST_LAYER = LayerPlaces(
     "last-layer",
     " in the last layer",
     lambda layer, direction, layers: layer == layers - 1,
     About.LAYERS,
 )
-FORWARD = Place(
+FORWARD = LayerPlaces(
     "forward",
     " in the forward direction",
     lambda layer, direction, layers: direction == 0,
     About.DIRECTIONS,
 )
-BACKWARD = Place(
+BACKWARD = LayerPlaces(
     "backward",
     " in the backward direction",
     lambda layer, direction, layers: direction == 1,
     About.DIRECTIONS,
 )
-UPPER_BACKWARD = Place(
+UPPER_BACKWARD = LayerPlaces(
     "upper-backward",
     " in the backward direction of the layers above the first",
     lambda layer, direction, layers: direction == 1 and layer > 0,
@@ -92,7 +92,7 @@ WITHOUT_BACKWARD = tuple(each for each in PLACES if each not in (BACKWARD, UPPER
 RANKS = {EVERYWHERE: 0, FIRST_LAYER: 1, UPPER_LAYERS: 1, FORWARD: 1, BACKWARD: 1, LAST_LAYER: 2}
 
 
-Made = Functions | Changes | Callable[[Place], Functions]
+Made = Functions | Changes | Callable[[LayerPlaces], Functions]
 """The changes of a mistake: functions that change values, or a function of a place that returns
 them."""
 
@@ -104,7 +104,7 @@ def list_by_place(
     rules: tuple[str, ...],
     made: Made,
     where: Condition = always,
-    places: Sequence[Place] = PLACES,
+    places: Sequence[LayerPlaces] = PLACES,
     unclear: Condition = never,
     family: str = "",
     rank: int = 0,
@@ -134,16 +134,16 @@ def list_by_place(
     ]
 
 
-def _limit_to(made: Made, place: Place) -> Changes:
+def _limit_to(made: Made, place: LayerPlaces) -> Changes:
     if callable(made):
         return Changes.declare(made(place))
     changes = made if isinstance(made, Changes) else Changes.declare(made)
     return changes.limit(place.holds)
 
 
-def _combine(where: Condition, place: Place) -> Condition:
+def _combine(where: Condition, place: LayerPlaces) -> Condition:
     return lambda case: where(case) and bool(place.find_cells(case))
 
 
-def _key_by_cells(key: str, place: Place) -> Callable[[Case], tuple[str, Cells]]:
+def _key_by_cells(key: str, place: LayerPlaces) -> Callable[[Case], tuple[str, Cells]]:
     return lambda case: (key, place.find_cells(case))

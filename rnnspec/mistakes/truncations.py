@@ -44,7 +44,7 @@ def cut_to_last(kept: int) -> Callable[..., States]:
 
 
 @dataclass(frozen=True)
-class Part:
+class CutStates:
     """The part of the states that is cut off: its key, its name, its kinds and its letters."""
 
     key: str
@@ -53,11 +53,11 @@ class Part:
     letters: str = "hc"
 
 
-WHOLE = Part("gradient", "the gradient")
+WHOLE = CutStates("gradient", "the gradient")
 PARTS = (
     WHOLE,
-    Part("gradient-of-c", "the gradient of the cell state", has_cell_state, "c"),
-    Part("gradient-of-h", "the gradient of the hidden state", has_cell_state, "h"),
+    CutStates("gradient-of-c", "the gradient of the cell state", has_cell_state, "c"),
+    CutStates("gradient-of-h", "the gradient of the hidden state", has_cell_state, "h"),
 )
 
 
@@ -96,7 +96,7 @@ class Every:
         return step > 0 and (step + (self.counting is Counting.EARLY)) % self.period == 0
 
 
-def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
+def _list_truncated(period: int, part: CutStates) -> Iterator[Hypothesis]:
     """Yield that gradients stop after a number of steps, for every way of counting."""
     for rank, counting in enumerate(Counting):
         is_early = counting is Counting.EARLY

@@ -35,7 +35,7 @@ class CallError(ValueError):
 
 
 @dataclass(frozen=True)
-class Call:
+class ModelCall:
     """A call of a model, and the prediction in its results.
 
     expression  a Python expression over `NAMES`; its value is the prediction, or a tuple, list or
@@ -207,5 +207,5 @@ def _list_tensors(value: object) -> Iterator[Tensor]:
     return (item for item in items if isinstance(item, Tensor))
 
 
-PLAIN = Call()
+PLAIN = ModelCall()
 """The call of a model with nothing but its input."""

@@ -23,7 +23,7 @@ MAX_FAULTS = 5
 
 
 @dataclass(frozen=True)
-class Fault:
+class CallFault:
     """A fault that stops a call of a model, and whether it was repaired in the copy."""
 
     message: str
@@ -64,7 +64,7 @@ def _repair_copy(model: nn.Module, interface: Interface, x: Tensor) -> tuple[nn.
     return copied, found
 
 
-def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> Fault | None:
+def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> CallFault | None:
     """Repair the fault that stops a call of the model, if possible, and return it."""
     given: dict[str, int] = {}
     handles = [
@@ -80,7 +80,7 @@ def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> Fau
         return (
             _set_missing_attribute(model, error)
             or _replace_linear(model, given)
-            or Fault(describe_error(error), is_repaired=False)
+            or CallFault(describe_error(error), is_repaired=False)
         )
     finally:
         for handle in handles:
@@ -97,7 +97,7 @@ def _make_width_hook(given: dict[str, int], name: str) -> Callable[[nn.Module, A
     return record
 
 
-def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
+def _set_missing_attribute(model: nn.Module, error: Exception) -> CallFault | None:
     cause = find_cause(error)
     if not isinstance(cause, AttributeError):
         return None
@@ -115,20 +115,20 @@ def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
     value = next(values, None)
     if value is None:
         message = f"forward reads self.{full}, which is never set"
-        return Fault(message, is_repaired=False)
+        return CallFault(message, is_repaired=False)
     setattr(owner, name, value)
     message = f"forward reads self.{full}, which is never set: add self.{full} = {name} to __init__"
-    return Fault(message, is_repaired=True)
+    return CallFault(message, is_repaired=True)
 
 
-def _replace_linear(model: nn.Module, given: dict[str, int]) -> Fault | None:
+def _replace_linear(model: nn.Module, given: dict[str, int]) -> CallFault | None:
     for name, width in given.items():
         linear = dict(model.named_modules())[name]
         if isinstance(linear, nn.Linear) and linear.in_features != width:
             expected = f"{name} expects {linear.in_features} features"
             message = f"{expected} but its input has {width}{_explain_width(model, width)}"
             _replace_module(model, name, nn.Linear(width, linear.out_features).to(linear.weight))
-            return Fault(message, is_repaired=True)
+            return CallFault(message, is_repaired=True)
     return None
 
 

@@ -20,7 +20,7 @@ class Readout(TextEnum):
     EVERY = "every"
 
 
-class Axis(Enum):
+class Dimension(Enum):
     """The meaning of a dimension of a prediction."""
 
     BATCH = "N"
@@ -29,7 +29,7 @@ class Axis(Enum):
     OTHER = "K"
 
 
-class Form(NamedTuple):
+class PredictionForm(NamedTuple):
     """A form of predictions.
 
     `suffix` is the end of an expression that turns the results into (batch, outputs) or (batch,
@@ -40,26 +40,26 @@ class Form(NamedTuple):
     suffix: str
 
 
-N, L, B, K = Axis.BATCH, Axis.STEPS, Axis.BOTH, Axis.OTHER
-FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
-    (N, K): (Form(Readout.LAST, ""),),
-    (N,): (Form(Readout.LAST, ".unsqueeze(-1)"),),
-    (N, L, K): (Form(Readout.EVERY, ""),),
-    (N, L): (Form(Readout.EVERY, ".unsqueeze(-1)"),),
-    (L, N, K): (Form(Readout.EVERY, ".transpose(0, 1)"),),
-    (L, N): (Form(Readout.EVERY, ".T.unsqueeze(-1)"),),
-    (N, L, K, K): (Form(Readout.EVERY, ".flatten(2)"),),
-    (L, N, K, K): (Form(Readout.EVERY, ".transpose(0, 1).flatten(2)"),),
-    (N, K, L): (Form(Readout.EVERY, ".transpose(1, 2)"),),
+N, L, B, K = Dimension.BATCH, Dimension.STEPS, Dimension.BOTH, Dimension.OTHER
+FORMS: dict[tuple[Dimension, ...], tuple[PredictionForm, ...]] = {
+    (N, K): (PredictionForm(Readout.LAST, ""),),
+    (N,): (PredictionForm(Readout.LAST, ".unsqueeze(-1)"),),
+    (N, L, K): (PredictionForm(Readout.EVERY, ""),),
+    (N, L): (PredictionForm(Readout.EVERY, ".unsqueeze(-1)"),),
+    (L, N, K): (PredictionForm(Readout.EVERY, ".transpose(0, 1)"),),
+    (L, N): (PredictionForm(Readout.EVERY, ".T.unsqueeze(-1)"),),
+    (N, L, K, K): (PredictionForm(Readout.EVERY, ".flatten(2)"),),
+    (L, N, K, K): (PredictionForm(Readout.EVERY, ".transpose(0, 1).flatten(2)"),),
+    (N, K, L): (PredictionForm(Readout.EVERY, ".transpose(1, 2)"),),
     (B, K): (
-        Form(Readout.EVERY, ".reshape(batch, steps, -1)"),
-        Form(Readout.EVERY, ".reshape(steps, batch, -1).transpose(0, 1)"),
+        PredictionForm(Readout.EVERY, ".reshape(batch, steps, -1)"),
+        PredictionForm(Readout.EVERY, ".reshape(steps, batch, -1).transpose(0, 1)"),
     ),
     (B,): (
-        Form(Readout.EVERY, ".reshape(batch, steps, 1)"),
-        Form(Readout.EVERY, ".reshape(steps, batch, 1).transpose(0, 1)"),
+        PredictionForm(Readout.EVERY, ".reshape(batch, steps, 1)"),
+        PredictionForm(Readout.EVERY, ".reshape(steps, batch, 1).transpose(0, 1)"),
     ),
-    (N, K, K): (Form(Readout.LAST, ".flatten(1)"),),
+    (N, K, K): (PredictionForm(Readout.LAST, ".flatten(1)"),),
 }
 """Forms by their dimensions. If there are several, use the first that does not mix samples."""
 
@@ -75,16 +75,16 @@ sequences of equal length, so both have to be packed in the same way.
 """
 UNSORTED = ", enforce_sorted=False"
 
-STACKED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
-    (K, N, K): (Form(Readout.LAST, "[0]"),),
-    (K, N, L, K): (Form(Readout.EVERY, "[0]"),),
-    (K, L, N, K): (Form(Readout.EVERY, "[0].transpose(0, 1)"),),
-    (K, N): (Form(Readout.LAST, "[0].unsqueeze(-1)"),),
+STACKED: dict[tuple[Dimension, ...], tuple[PredictionForm, ...]] = {
+    (K, N, K): (PredictionForm(Readout.LAST, "[0]"),),
+    (K, N, L, K): (PredictionForm(Readout.EVERY, "[0]"),),
+    (K, L, N, K): (PredictionForm(Readout.EVERY, "[0].transpose(0, 1)"),),
+    (K, N): (PredictionForm(Readout.LAST, "[0].unsqueeze(-1)"),),
 }
 """Forms with an extra first dimension of size 1, as in h_n; used only if no other form fits."""
 
-DECODED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
-    (K, N, K): (Form(Readout.LAST, ".transpose(0, 1).flatten(1)"),)
+DECODED: dict[tuple[Dimension, ...], tuple[PredictionForm, ...]] = {
+    (K, N, K): (PredictionForm(Readout.LAST, ".transpose(0, 1).flatten(1)"),)
 }
 """The form of a decoder that makes a fixed number of steps for all samples.
 
@@ -92,13 +92,13 @@ Used only if no other form fits, because the states of a stack have this form to
 """
 
 SINGLE = {
-    (K,): (Form(Readout.LAST, "[None]"),),
-    (L, K): (Form(Readout.EVERY, "[None]"),),
-    (L,): (Form(Readout.EVERY, "[None, :, None]"),),
-    (L, K, K): (Form(Readout.EVERY, ".flatten(1)[None]"),),
-    (K, K): (Form(Readout.LAST, ".flatten()[None]"),),
-    (K, L, K): (Form(Readout.EVERY, ""),),
-    (): (Form(Readout.LAST, ".reshape(1, 1)"),),
+    (K,): (PredictionForm(Readout.LAST, "[None]"),),
+    (L, K): (PredictionForm(Readout.EVERY, "[None]"),),
+    (L,): (PredictionForm(Readout.EVERY, "[None, :, None]"),),
+    (L, K, K): (PredictionForm(Readout.EVERY, ".flatten(1)[None]"),),
+    (K, K): (PredictionForm(Readout.LAST, ".flatten()[None]"),),
+    (K, L, K): (PredictionForm(Readout.EVERY, ""),),
+    (): (PredictionForm(Readout.LAST, ".reshape(1, 1)"),),
 }
 """Forms of the prediction for a single sequence without a batch dimension."""
 
@@ -109,7 +109,7 @@ Sizes = tuple[int, int]
 """A batch size and a number of steps."""
 
 
-class Entry(NamedTuple):
+class ResultTensor(NamedTuple):
     """A tensor in the results of a call: the expression that extracts it, and its dimensions."""
 
     access: str
@@ -120,19 +120,19 @@ WHOLE = "{call}"
 """The access to all results of a call."""
 
 
-def list_entries(value: Any, access: str = WHOLE) -> Iterator[Entry]:
+def list_entries(value: Any, access: str = WHOLE) -> Iterator[ResultTensor]:
     """Yield the floating-point tensors in nested tuples, lists, dictionaries and dataclasses.
 
     `{call}` in the access stands for the call.
     """
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
-            yield Entry(access, tuple(value.shape))
+            yield ResultTensor(access, tuple(value.shape))
     elif isinstance(value, PackedSequence):
         padded = "torch.nn.utils.rnn.pad_packed_sequence"
         lengths, data = value.batch_sizes, value.data
         shape = (int(lengths[0]), len(lengths), *data.shape[1:])
-        yield Entry(f"{padded}({access}, batch_first=True)[0]", shape)
+        yield ResultTensor(f"{padded}({access}, batch_first=True)[0]", shape)
     elif isinstance(value, Mapping):
         keys = sorted(value, key=_rank_key)
         for key in keys:
@@ -149,7 +149,7 @@ def _rank_key(key: object) -> int:
     return PREFERRED.index(key) if key in PREFERRED else len(PREFERRED)
 
 
-def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
+def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[PredictionForm, ...]:
     """Return the possible forms of predictions, given their shapes for sizes (batch, steps).
 
     Returns an empty tuple if no form fits.
@@ -163,17 +163,17 @@ def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
     return found or (STACKED if is_stacked else DECODED).get(axes, ())
 
 
-def is_form_of_states(form: Form) -> bool:
+def is_form_of_states(form: PredictionForm) -> bool:
     """Return whether final states, with the layers as first dimension, have this form too."""
     return any(form in forms for forms in (*STACKED.values(), *DECODED.values()))
 
 
-def joins_axes(form: Form) -> bool:
+def joins_axes(form: PredictionForm) -> bool:
     """Return whether predictions of this form have a joint axis for the batch and the steps."""
-    return any(Axis.BOTH in axes and form in forms for axes, forms in FORMS.items())
+    return any(Dimension.BOTH in axes and form in forms for axes, forms in FORMS.items())
 
 
-def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | None:
+def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Dimension, ...] | None:
     """Return the meaning of each dimension, given the shapes for several sizes (batch, steps).
 
     Returns None if a dimension changes with the sizes in another way, or if the number of
@@ -182,10 +182,10 @@ def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | Non
     ranks = {len(shape) for shape in shapes.values()}
     if len(ranks) != 1:
         return None
-    axes: list[Axis] = []
+    axes: list[Dimension] = []
     for index in range(len(next(iter(shapes.values())))):
         lengths = {size: shape[index] for size, shape in shapes.items()}
-        axis = next((each for each in Axis if _is_axis(each, lengths, axes, shapes)), None)
+        axis = next((each for each in Dimension if _is_axis(each, lengths, axes, shapes)), None)
         if axis is None:
             return None
         axes.append(axis)
@@ -193,9 +193,9 @@ def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | Non
 
 
 def _is_axis(
-    axis: Axis,
+    axis: Dimension,
     lengths: Mapping[Sizes, int],
-    earlier: Sequence[Axis],
+    earlier: Sequence[Dimension],
     shapes: Mapping[Sizes, tuple[int, ...]],
 ) -> bool:
     """Return whether a dimension with these lengths can be an axis, after the earlier axes.
@@ -203,13 +203,13 @@ def _is_axis(
     If all calls had the same number of steps, a second dimension of that size may also be the
     outputs.
     """
-    if axis is Axis.OTHER:
+    if axis is Dimension.OTHER:
         return len(set(lengths.values())) == 1
-    if axis in earlier or Axis.BOTH in earlier:
+    if axis in earlier or Dimension.BOTH in earlier:
         return False
-    if axis is Axis.BATCH:
+    if axis is Dimension.BATCH:
         return all(length == batch for (batch, _), length in lengths.items())
-    if axis is Axis.BOTH:
+    if axis is Dimension.BOTH:
         return not earlier and all(
             length == batch * steps for (batch, steps), length in lengths.items()
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models.call import PLAIN, Call, find_first_tensor
+from rnnspec.models.call import PLAIN, ModelCall, find_first_tensor
 from rnnspec.models.forms import Readout
 from rnnspec.models.layers import is_recurrent
 from rnnspec.readout.assumption import Assumption
@@ -71,7 +71,7 @@ class Interface:
     batch_first: bool = True
     padding: int | None = None
     inferred: tuple[str, ...] = ()
-    call: Call = PLAIN
+    call: ModelCall = PLAIN
     batch: int | None = None
     steps: int | None = None
     is_padded_left: bool = False

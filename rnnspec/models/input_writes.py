@@ -24,7 +24,7 @@ REMEDY = "a copy, as in x = x.clone(), or a function that returns a new tensor, 
 
 
 @dataclass(frozen=True)
-class Written:
+class InputWrite:
     """A write into a tensor of the caller: a sentence, and whether its numbers changed."""
 
     text: str
@@ -85,7 +85,7 @@ class GivenTensors(Recorder):
             self._is_written, self.line = True, find_source_line()
         return result
 
-    def find_change(self) -> Written | None:
+    def find_change(self) -> InputWrite | None:
         """Return the first write, preferring a write that changes numbers."""
         changes = [(each.name, each.describe_change()) for each in self._kept if each.is_written]
         if not changes:
@@ -94,7 +94,7 @@ class GivenTensors(Recorder):
         where = f"\n  {self.line}" if self.line else ""
         same = f"the call writes to {name}, here the numbers that were there"
         found = f"the call changed {name}: {change}" if change else f"{same}; expected a new tensor"
-        return Written(f"{found}{where}\n  try            {REMEDY}", change != "")
+        return InputWrite(f"{found}{where}\n  try            {REMEDY}", change != "")
 
     def _keep_arguments(self, _module: nn.Module, arguments: Any, keywords: Any) -> None:
         self._keep(ARGUMENT, [*arguments, *keywords.values()])

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.models import signature
-from rnnspec.models.building.meanings import Meaning, find_meaning
+from rnnspec.models.building.meanings import ArgumentMeaning, find_meaning
 from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_interface
 from rnnspec.models.layers import is_recurrent
 
@@ -40,7 +40,7 @@ def list_interfaces(
     roles = [each.role for each in signature.list_arguments(model)]
     several = (*list_named_steps(model, chosen), *LENGTHS)
     # A model that takes the outputs of an encoder is a decoder and usually takes single steps.
-    every = (1, *several) if signature.Role.MEMORY in roles else (*several, 1)
+    every = (1, *several) if signature.ArgumentRole.MEMORY in roles else (*several, 1)
     for steps in every if base.steps is None else ():
         for each in (base, *_list_other_inputs(model, base, chosen)):
             note = f"steps={steps}, because the model takes no other number of steps"
@@ -67,7 +67,11 @@ def infer_any_interface(model: nn.Module, chosen: Mapping[str, Any], **given: An
     except CannotInfer:
         for name, value in chosen.items():
             number = _read_number(value)
-            if number and find_meaning(name) is Meaning.FEATURES and not given.get("vocabulary"):
+            if (
+                number
+                and find_meaning(name) is ArgumentMeaning.FEATURES
+                and not given.get("vocabulary")
+            ):
                 found = infer_interface(model, **{**given, "features": number})
                 return _add_note(found, f"features={number}, from the argument {name}")
         linear = next((each for each in model.modules() if isinstance(each, nn.Linear)), None)
@@ -85,7 +89,7 @@ def _list_other_inputs(
         return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            sides = [number for name, number in _list_numbers(chosen, Meaning.HEIGHT)]
+            sides = [number for name, number in _list_numbers(chosen, ArgumentMeaning.HEIGHT)]
             heights = (*sides, *(each for each in IMAGE_HEIGHTS if each not in sides))
             for height in heights:
                 note = f"features={height}, the height of images whose columns are the steps"
@@ -98,12 +102,12 @@ def _list_other_inputs(
             yield _take(base, note, features=pixels)
             return
     embedding = find_embedding(model)
-    for name, number in _list_numbers(chosen, Meaning.VOCABULARY):
+    for name, number in _list_numbers(chosen, ArgumentMeaning.VOCABULARY):
         if embedding is not None and number < embedding.num_embeddings:
             note = f"vocabulary={number}, from the argument {name}"
             yield _take(base, note, vocabulary=number)
     if embedding is None:
-        for name, number in _list_numbers(chosen, Meaning.FEATURES):
+        for name, number in _list_numbers(chosen, ArgumentMeaning.FEATURES):
             if number != base.features:
                 yield _take(base, f"features={number}, from the argument {name}", features=number)
     yield from _list_widths(model, base, embedding)
@@ -134,7 +138,7 @@ def list_named_steps(model: nn.Module, chosen: Mapping[str, Any]) -> list[int]:
         for name, value in vars(module).items()
         if isinstance(value, int) and not isinstance(value, bool) and OWN_STEPS.fullmatch(name)
     ]
-    named = [number for _, number in _list_numbers(chosen, Meaning.STEPS)]
+    named = [number for _, number in _list_numbers(chosen, ArgumentMeaning.STEPS)]
     exact = [each for each in dict.fromkeys((*own, *named)) if 1 < each <= MOST_STEPS]
     return list(dict.fromkeys((*exact, *(each - 1 for each in exact if each > 2))))
 
@@ -148,11 +152,11 @@ def _list_batches(model: nn.Module, chosen: Mapping[str, Any]) -> list[int]:
         and not isinstance(value, bool)
         and signature.BATCH.fullmatch(name)
     ]
-    named = [number for _, number in _list_numbers(chosen, Meaning.BATCH)]
+    named = [number for _, number in _list_numbers(chosen, ArgumentMeaning.BATCH)]
     return [each for each in dict.fromkeys((*own, *named)) if 1 <= each <= MOST_STEPS]
 
 
-def _list_numbers(chosen: Mapping[str, Any], meaning: Meaning) -> Iterator[tuple[str, int]]:
+def _list_numbers(chosen: Mapping[str, Any], meaning: ArgumentMeaning) -> Iterator[tuple[str, int]]:
     for name, value in chosen.items():
         number = _read_number(value)
         if number is not None and find_meaning(name) is meaning:

@@ -32,7 +32,7 @@ class Recorder(TorchFunctionMode):
             _tensors.__getitem__ = _get_item
 
 
-class _Probe(TorchFunctionMode):
+class _CallProbe(TorchFunctionMode):
     is_called = False
 
     def __torch_function__(
@@ -45,7 +45,7 @@ class _Probe(TorchFunctionMode):
 @cache
 def records_indexing() -> bool:
     """Return whether the installed release passes `x[i]` to a mode."""
-    x, probe = torch.zeros(1), _Probe()
+    x, probe = torch.zeros(1), _CallProbe()
     with probe:
         x[0]
     return probe.is_called

@@ -86,4 +86,4 @@ def _describe_input(model: nn.Module, interface: Interface) -> str:
 
 
 def _is_unknown(argument: signature.Argument) -> bool:
-    return argument.is_required and argument.role is signature.Role.UNKNOWN
+    return argument.is_required and argument.role is signature.ArgumentRole.UNKNOWN

@@ -75,7 +75,7 @@ TOKENS = re.compile(
 )
 
 
-class Role(Enum):
+class ArgumentRole(Enum):
     """The role of an argument of `forward`, inferred from its name."""
 
     INPUT = "input"
@@ -97,24 +97,24 @@ class Role(Enum):
 
 
 PATTERNS = {
-    Role.STEPS: STEPS,
-    Role.LENGTHS: LENGTHS,
-    Role.MEMORY: MEMORY,
-    Role.CELL: CELL,
-    Role.STATE: STATE,
-    Role.BATCH: BATCH,
-    Role.RATIO: RATIO,
-    Role.SCALE: SCALE,
-    Role.SWITCH: SWITCH,
-    Role.DEVICE: DEVICE,
-    Role.COUNT: COUNT,
-    Role.MASK: MASK,
-    Role.TARGET: TARGET,
-    Role.IMAGE: IMAGE,
+    ArgumentRole.STEPS: STEPS,
+    ArgumentRole.LENGTHS: LENGTHS,
+    ArgumentRole.MEMORY: MEMORY,
+    ArgumentRole.CELL: CELL,
+    ArgumentRole.STATE: STATE,
+    ArgumentRole.BATCH: BATCH,
+    ArgumentRole.RATIO: RATIO,
+    ArgumentRole.SCALE: SCALE,
+    ArgumentRole.SWITCH: SWITCH,
+    ArgumentRole.DEVICE: DEVICE,
+    ArgumentRole.COUNT: COUNT,
+    ArgumentRole.MASK: MASK,
+    ArgumentRole.TARGET: TARGET,
+    ArgumentRole.IMAGE: IMAGE,
 }
-SEQUENCES = (Role.UNKNOWN, Role.TARGET, Role.IMAGE)
+SEQUENCES = (ArgumentRole.UNKNOWN, ArgumentRole.TARGET, ArgumentRole.IMAGE)
 """Roles of arguments that may be the input, most likely first."""
-OPTIONAL = (Role.LENGTHS, Role.RATIO, Role.MASK)
+OPTIONAL = (ArgumentRole.LENGTHS, ArgumentRole.RATIO, ArgumentRole.MASK)
 """Roles of arguments that calls pass even if they are optional."""
 
 
@@ -123,7 +123,7 @@ class Argument:
     """An argument of `forward`: its name, its role, and whether a call has to pass it."""
 
     name: str
-    role: Role
+    role: ArgumentRole
     is_required: bool
     is_keyword: bool
 
@@ -142,23 +142,23 @@ def list_arguments(model: nn.Module) -> list[Argument]:
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     named = [each for each in parameters if each.kind not in variadic]
     if not named:
-        return [Argument("x", Role.INPUT, is_required=True, is_keyword=False)]
+        return [Argument("x", ArgumentRole.INPUT, is_required=True, is_keyword=False)]
     roles = [_read_role(each) for each in named]
-    roles[_find_input(named, roles)] = Role.INPUT
+    roles[_find_input(named, roles)] = ArgumentRole.INPUT
     return [_make_argument(each, role) for each, role in zip(named, roles, strict=True)]
 
 
-def _read_role(parameter: inspect.Parameter) -> Role:
+def _read_role(parameter: inspect.Parameter) -> ArgumentRole:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", parameter.name).lower().strip("_")
     for role, pattern in PATTERNS.items():
         if pattern.fullmatch(name):
             return role
-    return Role.UNKNOWN
+    return ArgumentRole.UNKNOWN
 
 
-def _find_input(named: list[inspect.Parameter], roles: list[Role]) -> int:
+def _find_input(named: list[inspect.Parameter], roles: list[ArgumentRole]) -> int:
     required = [each.default is inspect.Parameter.empty for each in named]
-    has_image = any(role is Role.IMAGE for role in roles)
+    has_image = any(role is ArgumentRole.IMAGE for role in roles)
     if has_image and any(TOKENS.fullmatch(each.name) for each in named):
         return next(i for i, each in enumerate(named) if TOKENS.fullmatch(each.name))
     for wanted in SEQUENCES:
@@ -168,8 +168,8 @@ def _find_input(named: list[inspect.Parameter], roles: list[Role]) -> int:
     return 0
 
 
-def _make_argument(parameter: inspect.Parameter, role: Role) -> Argument:
-    is_required = role is Role.INPUT or parameter.default is inspect.Parameter.empty
+def _make_argument(parameter: inspect.Parameter, role: ArgumentRole) -> Argument:
+    is_required = role is ArgumentRole.INPUT or parameter.default is inspect.Parameter.empty
     is_keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
     return Argument(parameter.name, role, is_required, is_keyword)
 
@@ -187,7 +187,7 @@ def list_left_out(expression: str, arguments: list[Argument]) -> list[str]:
     return [
         each.name
         for index, each in enumerate(arguments)
-        if each.role is not Role.INPUT
+        if each.role is not ArgumentRole.INPUT
         and each.name not in named
         and (each.is_keyword or index >= given)
     ]
@@ -211,7 +211,7 @@ def list_calls_with_answers(
     ]
     found = []
     for each in arguments if own else []:
-        if each.role is Role.TARGET and each.name in left_out:
+        if each.role is ArgumentRole.TARGET and each.name in left_out:
             for value in [*ANSWERS, *list_given(model, each.name, each.role, has_cell=False)]:
                 given = ast.keyword(each.name, ast.parse(value, mode="eval").body)
                 own[0].keywords.append(given)
@@ -228,15 +228,15 @@ def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:
     """
     required = [each for each in arguments if each.is_required]
     optional = [each for each in arguments if not each.is_required and each.role in OPTIONAL]
-    without_masks = [each for each in optional if each.role is not Role.MASK]
-    ratios = [each for each in optional if each.role is Role.RATIO]
+    without_masks = [each for each in optional if each.role is not ArgumentRole.MASK]
+    ratios = [each for each in optional if each.role is ArgumentRole.RATIO]
     calls: list[str] = []
     for named in (optional, without_masks, ratios, []):
         calls += _write_calls(model, required, named)
     if len(required) == 1:
         calls += ["model((x, lengths))", "model((x, state))"]
     roles = [each.role for each in required]
-    if len(roles) == 2 and roles[0] is Role.INPUT and roles[1] in SEQUENCES:
+    if len(roles) == 2 and roles[0] is ArgumentRole.INPUT and roles[1] in SEQUENCES:
         calls.append("model(x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :])")
     return list(dict.fromkeys(calls))
 
@@ -244,7 +244,7 @@ def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:
 def _write_calls(
     model: nn.Module, required: list[Argument], named: list[Argument]
 ) -> Iterator[str]:
-    has_cell = any(each.role is Role.CELL for each in required)
+    has_cell = any(each.role is ArgumentRole.CELL for each in required)
     every = [*required, *named]
     values = [list_given(model, each.name, each.role, has_cell=has_cell) for each in every]
     for chosen in islice(product(*values), MOST_CALLS):
@@ -255,16 +255,16 @@ def _write_calls(
         yield f"model({', '.join(given)})"
 
 
-def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> list[str]:
+def list_given(model: nn.Module, name: str, role: ArgumentRole, *, has_cell: bool) -> list[str]:
     """Return possible expressions for an argument of a role."""
-    if role is Role.LENGTHS:
+    if role is ArgumentRole.LENGTHS:
         return ["lengths", "lengths[:, None]"] if name.endswith("s") else ["lengths", "steps"]
-    if role is Role.STATE and not has_cell:
+    if role is ArgumentRole.STATE and not has_cell:
         # Zeros come last: if a model starts from zeros itself, None means the same. A decoder of
         # single steps may take the state of a single layer as a matrix.
         own = ["state", "None"] if find_initial_state(model) else ["None", "state"]
         return [*own, "state[0]"]
-    if role is Role.MASK:
+    if role is ArgumentRole.MASK:
         masks = [INSIDE, AFTER] if "pad" not in name else [AFTER, INSIDE]
         return [
             form.format(mask)
@@ -272,16 +272,16 @@ def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> li
             for form in ("{}", "{}.to(next(model.parameters()).dtype)", "{}.T")
         ]
     plain = {
-        Role.INPUT: ["x"],
-        Role.STATE: ["state[0]", "None", "state"],
-        Role.CELL: ["state[1]", "None", "torch.zeros_like(state)"],
-        Role.BATCH: ["batch"],
-        Role.STEPS: ["steps"],
-        Role.RATIO: ["0"],
-        Role.SCALE: ["1.0"],
-        Role.SWITCH: ["False"],
-        Role.DEVICE: ["x.device"],
-        Role.COUNT: ["0"],
+        ArgumentRole.INPUT: ["x"],
+        ArgumentRole.STATE: ["state[0]", "None", "state"],
+        ArgumentRole.CELL: ["state[1]", "None", "torch.zeros_like(state)"],
+        ArgumentRole.BATCH: ["batch"],
+        ArgumentRole.STEPS: ["steps"],
+        ArgumentRole.RATIO: ["0"],
+        ArgumentRole.SCALE: ["1.0"],
+        ArgumentRole.SWITCH: ["False"],
+        ArgumentRole.DEVICE: ["x.device"],
+        ArgumentRole.COUNT: ["0"],
     }
     return plain.get(role) or _list_tensors(model, role)
 
@@ -315,7 +315,7 @@ DECODED = 4
 """The number of steps requested from a decoder."""
 
 
-def _list_tensors(model: nn.Module, role: Role) -> list[str]:
+def _list_tensors(model: nn.Module, role: ArgumentRole) -> list[str]:
     """Return tensors to pass besides the input: further sequences, memory, features."""
     alike = "torch.ones_like(x)"
     answers = [
@@ -339,13 +339,13 @@ def _list_tensors(model: nn.Module, role: Role) -> list[str]:
         for module in model.modules()
         if isinstance(module, nn.Conv2d)
     ][:1]
-    if role is Role.MEMORY:
+    if role is ArgumentRole.MEMORY:
         return [*memory, *flat]
-    if role is Role.IMAGE:
+    if role is ArgumentRole.IMAGE:
         return [*images, *flat, *memory, alike]
     if not any(isinstance(module, nn.Embedding) for module in model.modules()):
         answers = [*answers[2:], *answers[:2]]
-    if role is Role.TARGET:
+    if role is ArgumentRole.TARGET:
         return [*answers, alike, IDS.format("batch"), *flat]
     last = "torch.ones_like(x[..., 0], dtype=torch.long)"
     letters = IDS.format(f"(batch, steps, {DECODED})")

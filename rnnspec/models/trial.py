@@ -28,15 +28,15 @@ from rnnspec.models.attempt import (
     reads_padding,
     returns_packed_data,
 )
-from rnnspec.models.call import Call, CallError, find_first_tensor, list_named_sizes
+from rnnspec.models.call import CallError, ModelCall, find_first_tensor, list_named_sizes
 from rnnspec.models.faults import repair_model
 from rnnspec.models.forms import (
     FORMS,
     PACKED_DATA,
     UNSORTED,
     WHOLE,
-    Axis,
-    Form,
+    Dimension,
+    PredictionForm,
     Readout,
     Sizes,
     find_forms,
@@ -61,7 +61,7 @@ MOST_ENDS = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCall:
     """A way to call a model.
 
     is_proven     whether the model was called with several sizes
@@ -105,7 +105,7 @@ class Found:
         return self.is_proven and self.is_main
 
 
-class Trial:
+class CallSearch:
     """The ways to call a model.
 
     failed      the outcome of each call that failed
@@ -121,16 +121,16 @@ class Trial:
         self.failed: dict[str, Failed] = {}
         self.raised: list[Exception] = []
         self.ends = 0
-        self.by_layout: dict[bool, Found] = {}
+        self.by_layout: dict[bool, FoundCall] = {}
 
     @property
     def gives_up(self) -> bool:
         """Whether too many calls ended the process to try another."""
         return self.ends >= MOST_ENDS
 
-    def find_best(self, expressions: list[str], layouts: list[bool]) -> Found | None:
+    def find_best(self, expressions: list[str], layouts: list[bool]) -> FoundCall | None:
         """Return the best way: preferably proven for several sizes, then without mixing."""
-        best: Found | None = None
+        best: FoundCall | None = None
         for layout in layouts:
             for expression in expressions:
                 for found in self._try_expression(expression, layout):
@@ -143,7 +143,7 @@ class Trial:
                         return best
         return best
 
-    def _try_expression(self, expression: str, batch_first: bool) -> Iterator[Found]:
+    def _try_expression(self, expression: str, batch_first: bool) -> Iterator[FoundCall]:
         call = write_call(self.model, expression)
         interface = replace(self.interface, call=call, batch_first=batch_first)
         first = (interface.batch or FIRST[0], interface.steps or FIRST[1])
@@ -169,10 +169,10 @@ class Trial:
                     is_main=access == names[0] or self.readout is not None,
                 )
 
-    def _list_forms(self, shapes: dict[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
+    def _list_forms(self, shapes: dict[Sizes, tuple[int, ...]]) -> tuple[PredictionForm, ...]:
         is_per_step = all(shape == sizes for sizes, shape in shapes.items())
         if self.readout is Readout.EVERY and is_per_step:
-            return (Form(Readout.EVERY, ".unsqueeze(-1)"),)
+            return (PredictionForm(Readout.EVERY, ".unsqueeze(-1)"),)
         return find_forms(shapes)
 
     def _list_shapes(self, interface: Interface, sizes: Sizes) -> dict[str, tuple[int, ...]]:
@@ -198,20 +198,22 @@ class Trial:
         """Keep the outcome of the first call of an expression."""
         self.failed.setdefault(expression, Failed(text, has_returned))
 
-    def _check(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
+    def _check(
+        self, interface: Interface, access: str, form: PredictionForm, *, is_proven: bool
+    ) -> FoundCall:
         call = interface.call
         sorts = is_sorted(self.model, interface)
         # The data of a packed sequence has the form of flat predictions, but no rows for padding.
-        if form in FORMS[Axis.BOTH, Axis.OTHER] and returns_packed_data(
+        if form in FORMS[Dimension.BOTH, Dimension.OTHER] and returns_packed_data(
             self.model, interface, access
         ):
             access = PACKED_DATA.format(access=access, order="" if sorts else UNSORTED)
-            form = Form(Readout.EVERY, "")
+            form = PredictionForm(Readout.EVERY, "")
         taken = access.format(call=call.expression) + form.suffix
         interface = replace(interface, call=replace(call, expression=taken, is_sorted=sorts))
         separate = is_separate(self.model, interface)
         readout = self.readout or form.readout
-        return Found(
+        return FoundCall(
             interface,
             readout,
             is_proven,
@@ -224,7 +226,7 @@ class Trial:
             call=call.expression,
         )
 
-    def add_others(self, found: Found) -> Interface:
+    def add_others(self, found: FoundCall) -> Interface:
         """Return the interface with the further predictions of a call, for example for other tasks.
 
         An entry counts as a prediction if a parameter outside of the recurrent layers affects it
@@ -252,7 +254,7 @@ class Trial:
             )
         return found.interface
 
-    def _find_used_for_loss(self, found: Found) -> frozenset[str]:
+    def _find_used_for_loss(self, found: FoundCall) -> frozenset[str]:
         """Return the parameters that participate if the call gets the right answers.
 
         Some parameters, such as the transitions of a conditional random field, only affect the
@@ -271,7 +273,7 @@ class Trial:
 
     def _choose_others(
         self,
-        found: Found,
+        found: FoundCall,
         takes: dict[str, frozenset[str]],
         shapes: dict[str, dict[Sizes, tuple[int, ...]]],
     ) -> Iterator[Prediction]:
@@ -301,9 +303,9 @@ class Trial:
         return names
 
 
-def write_call(model: nn.Module, expression: str) -> Call:
+def write_call(model: nn.Module, expression: str) -> ModelCall:
     """Return the call of an expression, with the initial state of the model if it uses one."""
-    call = Call(expression)
+    call = ModelCall(expression)
     return replace(call, state=signature.write_state(model)) if call.takes_state else call
 
 
@@ -377,14 +379,14 @@ def find_call(
     batch_first: bool | None = None,
     readout: Readout | None = None,
     expression: str | None = None,
-) -> Found:
+) -> FoundCall:
     """Return a way to call a model, with its layout, its sizes, and how often it predicts.
 
     Values that you give are used. An expression that you give is only completed by the access to
     the prediction in its results. Raises CannotCall if no way to call the model is found, and
     CallError for an expression that cannot be evaluated, or that fits only a single size.
     """
-    trial = Trial(model, interface, readout)
+    trial = CallSearch(model, interface, readout)
     layouts = [True, False] if batch_first is None else [batch_first]
     arguments = signature.list_arguments(model)
     calls = [expression] if expression else signature.list_calls(model, arguments)
@@ -420,13 +422,13 @@ def find_call(
 
 
 def _find_in_layouts(
-    trial: Trial, calls: list[str], layouts: list[bool], *, is_given: bool
-) -> tuple[Found | None, list[str]]:
+    trial: CallSearch, calls: list[str], layouts: list[bool], *, is_given: bool
+) -> tuple[FoundCall | None, list[str]]:
     """Return the best way of all layouts, and the calls that were tried in the last layout.
 
     A call given by the user is not varied.
     """
-    found: Found | None = None
+    found: FoundCall | None = None
     variants = calls
     for layout in layouts:
         if not is_given:
@@ -439,7 +441,7 @@ def _find_in_layouts(
     return found, variants
 
 
-def _choose_mask(trial: Trial, found: Found) -> Found:
+def _choose_mask(trial: CallSearch, found: FoundCall) -> FoundCall:
     """Return a call with inverted masks if the model reads padding without inversion.
 
     A mask may be true for padding or for data; the intended meaning does not read padding.
@@ -459,7 +461,7 @@ def _choose_mask(trial: Trial, found: Found) -> Found:
     return replace(found, interface=changed, call=signature.invert_masks(found.call))
 
 
-def _note_steps(trial: Trial, interface: Interface) -> Interface:
+def _note_steps(trial: CallSearch, interface: Interface) -> Interface:
     """Return the interface with the fewest steps for calling and for measuring the model."""
     notes = list(interface.inferred)
     least = find_least_steps(trial.model, interface)
@@ -474,10 +476,12 @@ def _note_steps(trial: Trial, interface: Interface) -> Interface:
     return replace(interface, least_steps=least, measured_steps=measured, inferred=tuple(notes))
 
 
-def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> None:
+def _refuse_literal_size(trial: CallSearch, expression: str, layouts: list[bool]) -> None:
     """Raise CallError if an expression fits a single size, and more with a name for a number."""
     for number, name, variant in list_named_sizes(expression):
-        found = Trial(trial.model, trial.interface, trial.readout).find_best([variant], layouts)
+        found = CallSearch(trial.model, trial.interface, trial.readout).find_best(
+            [variant], layouts
+        )
         if found is not None and found.is_proven:
             raise CallError(
                 f"{expression!r} does not fit other sizes: write {name} in place of {number}, "
@@ -505,7 +509,7 @@ def _refuse_mixing(model: nn.Module, interface: Interface, expression: str) -> N
         )
 
 
-def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:
+def _list_layouts(trial: CallSearch, found: FoundCall) -> Iterator[Assumption]:
     """Yield the layout if it is (steps, batch), or if samples mix in only one of both layouts."""
     is_batch_first = found.interface.batch_first
     readings = (Reading.STEPS_FIRST, Reading.BATCH_FIRST)
@@ -518,7 +522,7 @@ def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:
         yield Assumption(Reading.STEPS_FIRST)
 
 
-def _list_batches(trial: Trial, variants: list[str]) -> Iterator[Assumption]:
+def _list_batches(trial: CallSearch, variants: list[str]) -> Iterator[Assumption]:
     """Yield the assumption of a single sequence, and the effect on the samples of a batch.
 
     The batch is (batch, steps) if the model can be called with it, and otherwise has single steps.
@@ -530,7 +534,7 @@ def _list_batches(trial: Trial, variants: list[str]) -> Iterator[Assumption]:
         other = Reading.BATCH_FIRST if batched.interface.batch_first else Reading.STEPS_FIRST
     else:
         other = Reading.SINGLE_STEPS
-        steps = Trial(trial.model, trial.interface, None)
+        steps = CallSearch(trial.model, trial.interface, None)
         batched = steps.find_best([INPUT.sub("x[:, 0]", each) for each in variants], [True])
     if batched is None:
         yield Assumption(Reading.ONE_SEQUENCE)
@@ -539,7 +543,7 @@ def _list_batches(trial: Trial, variants: list[str]) -> Iterator[Assumption]:
         yield Assumption(Reading.ONE_SEQUENCE, other, not batched.is_separate, option)
 
 
-def _list_readouts(trial: Trial, found: Found) -> Iterator[Assumption]:
+def _list_readouts(trial: CallSearch, found: FoundCall) -> Iterator[Assumption]:
     """Yield the assumption of one prediction per sequence, if it has as many outputs as steps.
 
     The model accepts no other lengths, which would distinguish outputs from steps.
@@ -555,7 +559,7 @@ def _list_readouts(trial: Trial, found: Found) -> Iterator[Assumption]:
             yield Assumption(Reading.ONE_PREDICTION, Reading.EVERY_STEP, option=option)
 
 
-def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:
+def _take_literally(trial: CallSearch, expression: str, layouts: list[bool]) -> FoundCall | None:
     """Return the call of an expression that returns a tensor of an unknown form.
 
     Use this if the user also gave the read-out: then the form is a mistake of the model.
@@ -567,7 +571,7 @@ def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found
         with suppress(Exception):  # the refusal reports the exception
             value = call_once(trial.model, interface, inputs.draw(0))
             readout = Readout.EVERY if find_first_tensor(value).dim() > 2 else Readout.LAST
-            return Found(interface, trial.readout or readout, False, False)
+            return FoundCall(interface, trial.readout or readout, False, False)
     return None
 
 
@@ -604,18 +608,18 @@ def infer_repaired_call(
         for call in calls:
             tried = replace(interface, call=write_call(model, call), batch_first=layout)
             inputs = make_inputs(tried)
-            trial = Trial(repair_model(model, tried, inputs.draw(0)), interface, readout)
+            trial = CallSearch(repair_model(model, tried, inputs.draw(0)), interface, readout)
             found = trial.find_best([call], [layout])
             if found is not None and found.is_proven:
                 return _describe(found.interface, interface, batch_first), found.readout
     return None
 
 
-def _find_single(trial: Trial, variants: list[str]) -> Found | None:
+def _find_single(trial: CallSearch, variants: list[str]) -> FoundCall | None:
     """Return a way to call a model that takes a single sequence without a batch dimension."""
     if trial.interface.batch not in (None, 1):
         return None
-    single = Trial(trial.model, replace(trial.interface, batch=1), trial.readout)
+    single = CallSearch(trial.model, replace(trial.interface, batch=1), trial.readout)
     found = single.find_best([INPUT.sub("x[0]", each) for each in variants], [True])
     if found and found.readout is Readout.EVERY and not mixes_steps(trial.model, found.interface):
         return None  # the first dimension is the samples, not the steps

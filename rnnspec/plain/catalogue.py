@@ -9,7 +9,7 @@ from rnnspec.contract.kinds import GRU, GRU_CELL, LSTM, LSTM_CELL, RNN, RNN_CELL
 from rnnspec.plain.cells import OneStep, OneStepOfRNN, PlainGRUStep, PlainLSTMStep, PlainRNNStep
 from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import JoinedLSTM, PairOfStates
+from rnnspec.plain.lstm import JoinedLSTM, StatesAsPair
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PlainKind:
 PLAIN_KINDS: Mapping[str, PlainKind] = {
     RNN.name: PlainKind(Plain),
     GRU.name: PlainKind(PlainGRU),
-    LSTM.name: PlainKind(JoinedLSTM, (PairOfStates,)),
+    LSTM.name: PlainKind(JoinedLSTM, (StatesAsPair,)),
     RNN_CELL.name: PlainKind(PlainRNNStep, (OneStepOfRNN,)),
     GRU_CELL.name: PlainKind(PlainGRUStep, (OneStep,)),
-    LSTM_CELL.name: PlainKind(PlainLSTMStep, (OneStep, PairOfStates)),
+    LSTM_CELL.name: PlainKind(PlainLSTMStep, (OneStep, StatesAsPair)),
 }

@@ -9,7 +9,7 @@ from torch import Tensor
 from rnnspec.contract.kinds import GRU_CELL, LSTM_CELL, RNN_CELL
 from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import JoinedLSTM, PairOfStates
+from rnnspec.plain.lstm import JoinedLSTM, StatesAsPair
 
 States = Tensor | tuple[Tensor, ...]
 
@@ -106,5 +106,5 @@ class PlainGRUCell(OneStep, PlainGRUStep):  # type: ignore[misc]
     """A replacement for `nn.GRUCell`."""
 
 
-class PlainLSTMCell(OneStep, PairOfStates, PlainLSTMStep):  # type: ignore[misc]
+class PlainLSTMCell(OneStep, StatesAsPair, PlainLSTMStep):  # type: ignore[misc]
     """A replacement for `nn.LSTMCell`."""

@@ -15,7 +15,7 @@ GATES = len(LSTM.gates)
 Pair = tuple[Tensor, Tensor]
 
 
-class PairOfStates:
+class StatesAsPair:
     """Takes and returns the pair (h, c). The layer behind it has both in a single tensor.
 
     Raises RuntimeError if the initial states are not a pair, or do not fit each other.
@@ -120,5 +120,5 @@ class JoinedLSTM(Gated):
         return f"{super().extra_repr()}, proj_size={self.__dict__['proj_size']!r}"
 
 
-class PlainLSTM(PairOfStates, JoinedLSTM):  # type: ignore[misc]
+class PlainLSTM(StatesAsPair, JoinedLSTM):  # type: ignore[misc]
     """A replacement for `nn.LSTM`."""

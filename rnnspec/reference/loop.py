@@ -35,7 +35,7 @@ class Refused(Exception):
     """The computation is not possible: the layer would raise an exception."""
 
 
-class Call(Protocol):
+class CallTensors(Protocol):
     """The tensors of a call, and how a loop over steps uses them.
 
     `Given` has the numbers of a case, with zeros after the end of shorter samples. They are
@@ -114,7 +114,7 @@ class Loop:
     `drop` applies dropout to a tensor with a probability. Without it, no random masks are drawn.
     """
 
-    given: Call
+    given: CallTensors
     changes: Changes = NOTHING
     drop: Drop = drop_if_certain
     spot: Place = field(init=False)
@@ -177,9 +177,11 @@ class Loop:
     def _start(self, data: Tensor) -> States:
         """Return the initial states (D * num_layers, N, units), or zeros if none are passed.
 
-        Raises Refused if they do not fit.
+        Raises Refused if they do not fit, or if there is no time step.
         """
         given, letters = self.given, self.given.kind.states
+        if not len(data):
+            raise Refused("a sequence has no time step")
         rows = given.layers * given.directions
         shapes = {letter: (rows, data.shape[1], given.size(letter)) for letter in letters}
         if given.states:

@@ -27,7 +27,7 @@ MOST_LISTED = 12
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """The content of a run that can be compared with another run.
 
     rules   the verdict on each rule, by id
@@ -85,7 +85,7 @@ class RuleChange:
 
 
 @dataclass(frozen=True)
-class Changes:
+class RunChanges:
     """The changes from one run to another.
 
     before, after  the verdicts of the runs
@@ -126,7 +126,7 @@ class Changes:
         return data
 
 
-def read_run(path: str) -> Run:
+def read_run(path: str) -> RecordedRun:
     """Read the run in a report or a record.
 
     Raises SelectionError if the file does not exist, or is neither.
@@ -147,11 +147,11 @@ def read_run(path: str) -> Run:
         raise SelectionError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
 
 
-def _parse_run(path: str, data: Mapping[str, Any]) -> Run:
+def _parse_run(path: str, data: Mapping[str, Any]) -> RecordedRun:
     is_record = data["schema"] == RECORD
     rules = data["rules"] if is_record else {each["rule"]: each for each in data["results"]}
     named = ("profile", "seed", "cases")
-    return Run(
+    return RecordedRun(
         path,
         str(data["subject"]),
         str(data["kind"]),
@@ -178,7 +178,7 @@ def _describe_cause(fault: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (fault["likely_cause_key"], fault["situation"])))
 
 
-def find_changes(first: Run, second: Run) -> Changes:
+def find_changes(first: RecordedRun, second: RecordedRun) -> RunChanges:
     """Return the changes from the first run to the second."""
     names = {**first.settings, **second.settings}
     pairs = {
@@ -187,7 +187,7 @@ def find_changes(first: Run, second: Run) -> Changes:
     pairs |= {"subject": (first.subject, second.subject), "kind": (first.kind, second.kind)}
     changed = list(_list_changed_rules(first, second))
     reached = tuple(each for each in changed if (each.before in REACHED) != (each.after in REACHED))
-    return Changes(
+    return RunChanges(
         first.verdict,
         second.verdict,
         {name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
@@ -210,19 +210,19 @@ def _list_changed_faults(
             yield FaultChange(ChangeKind.CHANGED, rule, before, after)
 
 
-def _list_changed_rules(first: Run, second: Run) -> Iterator[RuleChange]:
+def _list_changed_rules(first: RecordedRun, second: RecordedRun) -> Iterator[RuleChange]:
     for rule in {**first.rules, **second.rules}:
         before, after = first.rules.get(rule), second.rules.get(rule)
         if before is not after:
             yield RuleChange(rule, before, after)
 
 
-def format_changes(first: Run, second: Run, changes: Changes) -> str:
+def format_changes(first: RecordedRun, second: RecordedRun, changes: RunChanges) -> str:
     """Return the changes as text. The last line is a summary."""
     return make_printable("\n".join(_list_lines(first, second, changes)), keep="\n")
 
 
-def _list_lines(first: Run, second: Run, changes: Changes) -> Iterator[str]:
+def _list_lines(first: RecordedRun, second: RecordedRun, changes: RunChanges) -> Iterator[str]:
     yield f"before  {first.path}: {first.subject}, {first.release}"
     yield f"after   {second.path}: {second.subject}, {second.release}"
     if changes.settings:
@@ -259,7 +259,7 @@ def _list_groups(label: str, changes: Sequence[RuleChange]) -> Iterator[str]:
         yield f"{label:<9} {pair}: {', '.join(rules[:MOST_LISTED])}{more}"
 
 
-def _conclude(changes: Changes) -> str:
+def _conclude(changes: RunChanges) -> str:
     if changes.is_empty:
         return "Nothing changed."
     counts = Counter(each.kind for each in changes.faults)

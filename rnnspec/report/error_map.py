@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Profile:
+class ErrorProfile:
     """The errors along a dimension of a result.
 
     Each place shows one of the elements at its index: the wrong element with the largest error, or,
@@ -60,7 +60,7 @@ class ErrorMap:
     shape: tuple[int, ...]
     wrong: int
     total: int
-    profiles: tuple[Profile, ...]
+    profiles: tuple[ErrorProfile, ...]
     maps: tuple[WrongShares, ...]
 
     def as_dict(self) -> dict[str, Any]:

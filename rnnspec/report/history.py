@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnspec.errors import SelectionError
-from rnnspec.report.changes import REACHED, ChangeKind, Run, find_changes, read_run
+from rnnspec.report.changes import REACHED, ChangeKind, RecordedRun, find_changes, read_run
 from rnnspec.report.data import Verdict
 from rnnspec.text import make_data_printable, make_printable
 
@@ -17,7 +17,7 @@ Group = tuple[str, str, str]
 """The subject, the kind and the device of runs in a sequence."""
 
 
-def read_runs(folder: str) -> tuple[dict[Group, list[Run]], list[str]]:
+def read_runs(folder: str) -> tuple[dict[Group, list[RecordedRun]], list[str]]:
     """Return the runs in a folder and its subfolders, and the JSON files that contain no results.
 
     The runs are grouped by subject, kind and device, in the order of their paths. Numbers in paths
@@ -27,7 +27,7 @@ def read_runs(folder: str) -> tuple[dict[Group, list[Run]], list[str]]:
     place = Path(folder)
     if not place.is_dir():
         raise SelectionError(f"there is no folder {folder}.")
-    groups: dict[Group, list[Run]] = {}
+    groups: dict[Group, list[RecordedRun]] = {}
     others = []
     for path in sorted(place.rglob("*.json"), key=_split_numbers):
         try:
@@ -50,20 +50,20 @@ def _split_numbers(path: Path) -> list[tuple[int, str]]:
     return [(int(each), "") if each.isdigit() else (-1, each) for each in parts]
 
 
-def count_verdicts(run: Run) -> tuple[int, int, int]:
+def count_verdicts(run: RecordedRun) -> tuple[int, int, int]:
     """Return the number of rules that hold, of reached rules, and of faults."""
     verdicts = list(run.rules.values())
     held = verdicts.count(Verdict.PASS)
     return held, sum(each in REACHED for each in verdicts), len(run.faults)
 
 
-def format_history(groups: dict[Group, list[Run]]) -> str:
+def format_history(groups: dict[Group, list[RecordedRun]]) -> str:
     """Return a table for each subject, with the changes of each run."""
     lines = [line for key, runs in groups.items() for line in _list_lines(key, runs)]
     return make_printable("\n".join(lines).rstrip("\n"), keep="\n")
 
 
-def _list_lines(key: Group, runs: Sequence[Run]) -> Iterator[str]:
+def _list_lines(key: Group, runs: Sequence[RecordedRun]) -> Iterator[str]:
     subject, kind, device = key
     yield f"{subject} ({kind}, {device})"
     width = max(len(run.path) for run in runs)
@@ -77,7 +77,7 @@ def _list_lines(key: Group, runs: Sequence[Run]) -> Iterator[str]:
     yield ""
 
 
-def _describe_step(before: Run | None, run: Run) -> str:
+def _describe_step(before: RecordedRun | None, run: RecordedRun) -> str:
     """Return the faults that are new, gone or changed since the previous run."""
     if before is None:
         return ""
@@ -90,7 +90,7 @@ def _describe_step(before: Run | None, run: Run) -> str:
     return f"{rules} {'rule' if rules == 1 else 'rules'} with another verdict" if rules else "same"
 
 
-def describe_history(groups: dict[Group, list[Run]]) -> dict[str, Any]:
+def describe_history(groups: dict[Group, list[RecordedRun]]) -> dict[str, Any]:
     """Return the runs of each subject as plain data for JSON, with the changes between them."""
     data: dict[str, Any] = make_data_printable(
         {
@@ -109,12 +109,12 @@ def describe_history(groups: dict[Group, list[Run]]) -> dict[str, Any]:
     return data
 
 
-def _pair(runs: Sequence[Run]) -> Iterator[tuple[Run | None, Run]]:
+def _pair(runs: Sequence[RecordedRun]) -> Iterator[tuple[RecordedRun | None, RecordedRun]]:
     """Yield each run after the run before it."""
     return zip([None, *runs], runs, strict=False)
 
 
-def _describe_run(run: Run, before: Run | None) -> dict[str, Any]:
+def _describe_run(run: RecordedRun, before: RecordedRun | None) -> dict[str, Any]:
     held, reached, faults = count_verdicts(run)
     return {
         "path": run.path,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from rnnspec.contract.clauses import Clause, Place, load_clauses
+from rnnspec.contract.clauses import Clause, Promise, load_clauses
 from rnnspec.contract.kinds import KINDS
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.report.rule_texts import RuleText
@@ -119,7 +119,7 @@ def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[RuleTe
     )
 
 
-def _format_promise(clause: Clause, place: Place, rules: Sequence[RuleText]) -> str:
+def _format_promise(clause: Clause, place: Promise, rules: Sequence[RuleText]) -> str:
     tested = ", ".join(list_testing(clause, rules)) or f"no rule: {clause.excluded}"
     return "\n".join(
         [
@@ -135,7 +135,7 @@ def list_testing(clause: Clause, rules: Sequence[RuleText]) -> list[str]:
     return [rule.id for rule in rules if clause.id in {each.id for each in rule.clauses}]
 
 
-def format_releases(place: Clause | Place) -> str:
+def format_releases(place: Clause | Promise) -> str:
     """Return the releases that make a promise, such as "since 1.8" and "1.8 to 2.0"."""
     return f"since {place.since}" if place.until is None else f"{place.since} to {place.until}"
 

@@ -75,7 +75,7 @@ CHOSEN = "Compared: the worst {some} of {all} elements."
 
 
 @dataclass
-class Recorder:
+class ComparisonRecorder:
     """Takes the place of comparisons, and records both sides of each as lists of arrays."""
 
     sites: list[int] = field(default_factory=list)
@@ -171,7 +171,9 @@ def choose_tolerance(
     return Tolerance(float(f"{ROUNDED_UP * bound:.1e}"), 0.0, PROVED.format(rounding=rounding.name))
 
 
-def choose_numbers(reference: Recorder, subject: Recorder, tolerance: Tolerance) -> Chosen | None:
+def choose_numbers(
+    reference: ComparisonRecorder, subject: ComparisonRecorder, tolerance: Tolerance
+) -> Chosen | None:
     """Return the values to use in comparisons.
 
     `subject` and `reference` recorded the same program for the subject and for the reference alone.

@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.report.error_map import ErrorMap, Profile, WrongShares
-from rnnspec.rulekit.violation import Comparison
+from rnnspec.report.error_map import ErrorMap, ErrorProfile, WrongShares
+from rnnspec.rulekit.violation import ComparedArrays
 
 Array = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ DIMENSIONS = {
 STATES = ("h_0", "h_1", "h_n", "c_0", "c_1", "c_n")
 
 
-def make_error_map(comparison: Comparison, case: str) -> ErrorMap:
+def make_error_map(comparison: ComparedArrays, case: str) -> ErrorMap:
     """Return the positions of the wrong elements of a comparison."""
     error, allowed = np.broadcast_arrays(comparison.error, comparison.allowed)
     wrong = ~(error <= allowed)
@@ -60,7 +60,7 @@ def _split(size: int) -> list[NDArray[np.intp]]:
     return np.array_split(np.arange(size), min(size, MOST_BINS))
 
 
-def _make_profile(name: str, axis: int, error: Array, allowed: Array) -> Profile:
+def _make_profile(name: str, axis: int, error: Array, allowed: Array) -> ErrorProfile:
     size = error.shape[axis]
     errors, bounds, shares = [], [], []
     for places in _split(size):
@@ -70,7 +70,7 @@ def _make_profile(name: str, axis: int, error: Array, allowed: Array) -> Profile
         errors.append(_write_number(own[index]))
         bounds.append(_write_number(bound[index]) if bound[index] > 0.0 else None)
         shares.append(round(float(wrong.mean()), 4))
-    return Profile(name, size, tuple(errors), tuple(bounds), tuple(shares))
+    return ErrorProfile(name, size, tuple(errors), tuple(bounds), tuple(shares))
 
 
 def _find_worst(error: Array, allowed: Array) -> int:

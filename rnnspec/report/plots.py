@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from math import ceil, floor, log10
 
-from rnnspec.report.error_map import ErrorMap, Profile, WrongShares
+from rnnspec.report.error_map import ErrorMap, ErrorProfile, WrongShares
 
 Scale = Callable[[float], float]
 
@@ -36,7 +36,7 @@ def draw_errors(errors: ErrorMap) -> Iterator[tuple[str, str]]:
         yield title, draw_shares(shares)
 
 
-def draw_profile(profile: Profile) -> str:
+def draw_profile(profile: ErrorProfile) -> str:
     """Return a picture of the errors along a dimension, with the bounds of rounding errors."""
     numbers = [each for each in (*profile.errors, *profile.bounds) if each]
     low = floor(log10(min(numbers, default=1.0)))
@@ -74,7 +74,7 @@ def _draw_mark(x: float, y: float, text: str, *, is_wrong: bool) -> str:
     return f'<circle class="right" cx="{x:.1f}" cy="{y:.1f}" r="2.5">{title}</circle>'
 
 
-def _describe_place(profile: Profile, place: int) -> str:
+def _describe_place(profile: ErrorProfile, place: int) -> str:
     error, bound = profile.errors[place], profile.bounds[place]
     shown = "is not finite" if error is None else f"{error:.2g}"
     most = "" if bound is None else f", bound {bound:.2g}"

@@ -39,8 +39,8 @@ from rnnspec.report.literals import (
     KEEP,
     RECORD,
     WRITTEN_OUT,
+    ComparisonRecorder,
     Keeper,
-    Recorder,
     choose_numbers,
     choose_tolerance,
     mark_comparisons,
@@ -239,8 +239,8 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
 
     def record(
         subject: Target, noise: float = 0.0, kept: Keeper | None = None
-    ) -> tuple[Recorder, bool]:
-        recorder, before = Recorder(), NOISE.set(noise)
+    ) -> tuple[ComparisonRecorder, bool]:
+        recorder, before = ComparisonRecorder(), NOISE.set(noise)
         each = marked.write_for(right) if subject is right else marked
         given = {
             RECORD: recorder,

@@ -64,7 +64,7 @@ class Difference:
         return f"{place} is {got}, expected {expected} ({factor}{count})"
 
 
-def find_comparison(error: BaseException | None) -> Comparison | None:
+def find_comparison(error: BaseException | None) -> ComparedArrays | None:
     """Return the arrays of a violation, or of the violation that a rule caught before it raised
     this.
     """
@@ -85,7 +85,7 @@ def show_apart(*numbers: float) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ComparedArrays:
     """The arrays behind a difference, which a report uses to show where a result is wrong.
 
     error    the distance of each element from its expected value
@@ -116,7 +116,7 @@ class Violation(Exception):
     """
 
     mistake: KnownMistake | None = None
-    comparison: Comparison | None = None
+    comparison: ComparedArrays | None = None
 
     def __init__(
         self,
@@ -189,6 +189,9 @@ def assert_identical(
     Pass the `case` of results or gradients to index the first wrong element as in the tensor of the
     layer. Raises ValueError if the shapes differ.
     """
+    # This comparison takes a third of the time, but it does not accept NaN.
+    if np.array_equal(got, expected):
+        return
     error = measure_distance(got, expected)
     if error.any():
         inner = 0 if case is None else count_added_axes(case, got)
@@ -232,5 +235,5 @@ def _describe_difference(
         float(allowed[index]),
     )
     violation = Violation(difference=difference, snippet=snippet)
-    violation.comparison = Comparison(quantity, error, allowed)
+    violation.comparison = ComparedArrays(quantity, error, allowed)
     return violation

@@ -25,7 +25,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import move_packed, to_array
 from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
-    Place,
+    ResultIndices,
     assert_all_expected,
     assert_expected,
     assert_same_results,
@@ -190,7 +190,7 @@ def padding(observation: Observation) -> None:
     beyond = np.arange(steps)[:, None] >= np.array(lengths)
     shorter = np.where(beyond[..., None], np.nan, observation.values.input[:steps, kept])
     values = replace(observation.values, input=shorter, initial=observation.values.initial[:, kept])
-    place = Place(np.s_[:steps, kept], np.s_[:, kept])
+    place = ResultIndices(np.s_[:steps, kept], np.s_[:, kept])
     fail_only_if_calls_differ(
         observation,
         lambda: make_second_call(

@@ -27,8 +27,8 @@ from rnnspec.rulekit.assertions.nan_propagation import (
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import (
-    Part,
-    Place,
+    ResultIndices,
+    SelectedResults,
     assert_same_results,
     fail_only_if_calls_differ,
     get_bound,
@@ -127,8 +127,8 @@ def huge(observation: Observation) -> None:
         snippet = write_nan_snippet(observation.case, step=":", sample=sample, value=repr(value))
         assert_same_results(
             observation,
-            Part({name: array[:, others] for name, array in spoiled.results.items()}),
-            Place(np.s_[:, others], np.s_[:, others]),
+            SelectedResults({name: array[:, others] for name, array in spoiled.results.items()}),
+            ResultIndices(np.s_[:, others], np.s_[:, others]),
             snippet,
         )
 
@@ -174,9 +174,9 @@ def permuted(observation: Observation) -> None:
     )
     inverse = np.argsort(order)
 
-    def call_permuted() -> Part:
+    def call_permuted() -> SelectedResults:
         second = make_second_call(observation, values, lengths=lengths)
-        return Part({name: array[:, inverse] for name, array in second.results.items()})
+        return SelectedResults({name: array[:, inverse] for name, array in second.results.items()})
 
     snippet = (
         None
@@ -214,7 +214,7 @@ def alone(observation: Observation) -> None:
         else ALONE.format(sample=sample, **name_sample_axes(observation.case))
     )
     lengths = (end,) if observation.case.is_packed else ()
-    place = Place(np.s_[:end, [sample]], np.s_[:, [sample]])
+    place = ResultIndices(np.s_[:end, [sample]], np.s_[:, [sample]])
     fail_only_if_calls_differ(
         observation,
         lambda: make_second_call(observation, values, batch=1, steps=end, lengths=lengths),

@@ -31,7 +31,7 @@ from rnnspec.rulekit.assertions.nan_propagation import (
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import (
-    Place,
+    ResultIndices,
     assert_all_expected,
     assert_same_results,
     fail_only_if_explained,
@@ -222,7 +222,7 @@ def carried(observation: Observation) -> None:
 
     def assert_rest_same() -> None:
         calls = process_in_two_calls(observation)
-        place, snippet = Place((np.s_[calls.cut :],)), CARRIED.format(cut=calls.cut)
+        place, snippet = ResultIndices((np.s_[calls.cut :],)), CARRIED.format(cut=calls.cut)
         assert_same_results(observation, calls.call, place, snippet)
 
     def is_wrong_without_carrying() -> bool:

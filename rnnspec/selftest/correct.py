@@ -147,7 +147,7 @@ def take_steps(step: Callable[[Tensor, Tensor, Tensor, bool], Tensor]) -> Change
     return change_values({"sum.hidden": compute, "gate.hidden": lambda gate, total: total})
 
 
-class Step(torch.autograd.Function):
+class HandWrittenStep(torch.autograd.Function):
     """A step with a hand-written backward pass, which can itself be differentiated."""
 
     @staticmethod
@@ -173,7 +173,7 @@ class HandWrittenBackward(Plain):
     """The backward pass of each step is written by hand, for tensors of one dtype only."""
 
     departs_from: ClassVar[tuple[str, ...]] = ("modes.autocast",)
-    changes = take_steps(Step.apply)
+    changes = take_steps(HandWrittenStep.apply)
 
 
 class StepByStep(Plain):

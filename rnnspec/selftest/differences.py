@@ -45,7 +45,7 @@ about 1,000 eps, which is 2e-13 in float64; a layer that computes in float32 int
 
 
 @dataclass(frozen=True)
-class Side:
+class NamedLayer:
     """One of two layers to compare: the factory, and the module that defines it.
 
     The two modules may have the same name. While a layer is used, `sys.modules` holds its own
@@ -118,7 +118,7 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def observe_case(side: Side, case: Case) -> list[Any]:
+def observe_case(side: NamedLayer, case: Case) -> list[Any]:
     """Return the results of a case, and its gradients if there are any, as arrays."""
     target = Target(side.factory, "the layer", "Layer", ())
     with side.take_its_place():
@@ -135,7 +135,7 @@ def observe_case(side: Side, case: Case) -> list[Any]:
             return ["raises"]
 
 
-def differ_in_case(one: Side, other: Side, case: Case) -> bool:
+def differ_in_case(one: NamedLayer, other: NamedLayer, case: Case) -> bool:
     """Return whether two layers behave differently in a case."""
     eps = torch.finfo(case.dtype.torch_dtype).eps
     with _quietly():
@@ -163,7 +163,7 @@ def simplify(case: Case, differs: Callable[[Case], bool]) -> Case:
 
 
 def find_difference(
-    one: Side, other: Side, kind: str, *, number: int, seed: int, smallest: bool = True
+    one: NamedLayer, other: NamedLayer, kind: str, *, number: int, seed: int, smallest: bool = True
 ) -> Use | Case | None:
     """Return the smallest use found that distinguishes two layers, or None if all uses agree.
 
@@ -183,8 +183,8 @@ def find_difference(
 
 
 def _find_sequence(
-    one: Side,
-    other: Side,
+    one: NamedLayer,
+    other: NamedLayer,
     strategy: st.SearchStrategy[Use],
     number: int,
     seed: int,

@@ -30,7 +30,7 @@ Watcher = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """The result for a layer of the bank.
 
     `seen_by` maps the id of each violated rule to the number of cases that violate it, without the
@@ -57,13 +57,13 @@ class Row:
 class Matrix:
     """The results of a self-test; `stopped` is True if it ended before all layers were checked."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[MatrixRow, ...]
     seed: int
     profile: str
     stopped: bool = False
 
     @property
-    def survivors(self) -> tuple[Row, ...]:
+    def survivors(self) -> tuple[MatrixRow, ...]:
         """Bugs that their named rule does not detect, and correct layers that are accused."""
         return tuple(row for row in self.rows if not row.as_it_should_be)
 
@@ -134,13 +134,13 @@ def build_matrix(
 
 
 def collect_rows(
-    found: Iterable[Row], total: int, watch: Watcher | None
-) -> tuple[tuple[Row, ...], bool]:
+    found: Iterable[MatrixRow], total: int, watch: Watcher | None
+) -> tuple[tuple[MatrixRow, ...], bool]:
     """Return the rows up to KeyboardInterrupt, and whether it came before all of them.
 
     Raises KeyboardInterrupt if there is no row yet.
     """
-    rows: list[Row] = []
+    rows: list[MatrixRow] = []
     try:
         for row in found:
             rows.append(row)
@@ -155,7 +155,7 @@ def collect_rows(
 
 def _check_rows(
     names: Sequence[str], options: tuple[str, int, bool, str], jobs: int
-) -> Iterator[Row]:
+) -> Iterator[MatrixRow]:
     if jobs == 1 or len(names) == 1:
         yield from (check_row(name, *options) for name in names)
         return
@@ -165,14 +165,14 @@ def _check_rows(
 
 def check_row(
     name: str, profile: str, seed: int, only_named: bool = False, kind: str = UNGATED.name
-) -> Row:
+) -> MatrixRow:
     """Check a planted bug or correct layer of the bank of a kind and return its row."""
     bank = find_bank(kind)
     if name in bank.correct:
         layer = bank.correct[name]
         seen = _count_violations(layer, kind, profile, seed, None)
         accusing = {rule: seen[rule] for rule in seen if rule not in find_departures(layer)}
-        return Row(name, "", "", None, False, "", accusing)
+        return MatrixRow(name, "", "", None, False, "", accusing)
     bug = bank.bugs[name]
     named = find_named_rule(bug)
     seen = _count_violations(bug, kind, "quick", seed, [named] if only_named else None)
@@ -181,7 +181,9 @@ def check_row(
         if not found:
             seen = {**seen, **_count_violations(bug, kind, larger, seed, [named])}
             found = larger if named in seen else ""
-    return Row(name, read_story(bug), named, find_public_report(bug), is_narrow(bug), found, seen)
+    return MatrixRow(
+        name, read_story(bug), named, find_public_report(bug), is_narrow(bug), found, seen
+    )
 
 
 def _count_violations(

@@ -188,7 +188,7 @@ class ResetByTheCaller(Classifier):
         return self.scores(output[:, -1])
 
 
-class CellLoop(nn.Module):
+class CellLoopClassifier(nn.Module):
     """A loop over a cell, with the state as an argument."""
 
     def __init__(self, outputs: int = 4) -> None:

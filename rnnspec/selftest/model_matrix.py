@@ -21,7 +21,7 @@ from rnnspec.selftest import (
     model_forms_states,
 )
 from rnnspec.selftest.bank import find_named_rule, list_classes, read_story
-from rnnspec.selftest.matrix import Matrix, Row, Watcher, collect_rows, match_names
+from rnnspec.selftest.matrix import Matrix, MatrixRow, Watcher, collect_rows, match_names
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_plain import EveryStep, LastStep
 
@@ -75,13 +75,13 @@ def build_model_matrix(
     return Matrix(rows, seed, profile, is_stopped)
 
 
-def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
+def row_of(model: type[nn.Module], profile: str, seed: int) -> MatrixRow:
     """Check a planted bug or correct model and return its row."""
     seen = _count_violations(model, profile, seed)
     if model in CORRECT:
-        return Row(model.__name__, "", "", None, False, "", seen)
+        return MatrixRow(model.__name__, "", "", None, False, "", seen)
     named = find_named_rule(model)
-    return Row(
+    return MatrixRow(
         model.__name__,
         read_story(model),
         named,

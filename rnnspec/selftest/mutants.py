@@ -22,7 +22,7 @@ from rnnspec.selftest.mutate import (
     OPERATORS,
     PLAIN_DECORATORS,
     SIMPLE,
-    Place,
+    NodeContext,
     list_bound,
     name_called,
 )
@@ -31,7 +31,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.ClassDef
 
 
-class Role(Enum):
+class RootRole(Enum):
     """The role of a root: a statement, or an expression in the head of a compound statement."""
 
     STATEMENT = "a simple statement"
@@ -45,11 +45,11 @@ class Root:
     """A part of a module whose text is replaced as a whole, from `start` to `stop`."""
 
     node: ast.stmt | ast.expr
-    role: Role
+    role: RootRole
     line: int
     start: int
     stop: int
-    place: Place
+    place: NodeContext
 
 
 @dataclass(frozen=True)
@@ -159,54 +159,54 @@ class _Roots:
     roots: list[Root] = field(default_factory=list)
 
     def list_roots(self, node: ast.stmt) -> list[Root]:
-        self._visit(node, Place(), [])
+        self._visit(node, NodeContext(), [])
         return self.roots
 
-    def _visit(self, node: ast.stmt, place: Place, known: list[str]) -> None:
+    def _visit(self, node: ast.stmt, place: NodeContext, known: list[str]) -> None:
         if isinstance(node, ast.ClassDef):
             attributes = tuple(dict.fromkeys(_list_attributes(node)))
-            self._visit_all(node.body, Place((), attributes), [])
+            self._visit_all(node.body, NodeContext((), attributes), [])
         elif isinstance(node, Function):
             self._visit_function(node, place)
         elif isinstance(node, (*SIMPLE, ast.Return)):
             if not _is_docstring(node):
-                self._add(node, Role.STATEMENT, Place(tuple(known), place.attributes))
+                self._add(node, RootRole.STATEMENT, NodeContext(tuple(known), place.attributes))
             known += [name for name in list_bound(node) if name not in known]
         else:
             self._visit_compound(node, place, known)
 
-    def _visit_all(self, body: Iterable[ast.stmt], place: Place, known: list[str]) -> None:
+    def _visit_all(self, body: Iterable[ast.stmt], place: NodeContext, known: list[str]) -> None:
         for node in body:
             self._visit(node, place, known)
 
-    def _visit_function(self, node: Function, place: Place) -> None:
+    def _visit_function(self, node: Function, place: NodeContext) -> None:
         for each in node.decorator_list:
             if name_called(each) not in PLAIN_DECORATORS:
-                self._add(each, Role.DECORATOR, place)
+                self._add(each, RootRole.DECORATOR, place)
         arguments = node.args
         for each in (*arguments.defaults, *filter(None, arguments.kw_defaults)):
-            self._add(each, Role.EXPRESSION, place)
+            self._add(each, RootRole.EXPRESSION, place)
         given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         names = [each.arg for each in given if each.arg not in ("self", "cls", "ctx")]
         self._visit_all(node.body, place, names)
 
-    def _visit_compound(self, node: ast.stmt, place: Place, known: list[str]) -> None:
-        here = Place(tuple(known), place.attributes)
+    def _visit_compound(self, node: ast.stmt, place: NodeContext, known: list[str]) -> None:
+        here = NodeContext(tuple(known), place.attributes)
         if isinstance(node, ast.If | ast.While):
-            self._add(node.test, Role.CONDITION, here)
+            self._add(node.test, RootRole.CONDITION, here)
         elif isinstance(node, ast.For):
-            self._add(node.iter, Role.EXPRESSION, here)
+            self._add(node.iter, RootRole.EXPRESSION, here)
             known += [name for name in list_bound(node.target) if name not in known]
         elif isinstance(node, ast.With):
             for item in node.items:
-                self._add(item.context_expr, Role.EXPRESSION, here)
+                self._add(item.context_expr, RootRole.EXPRESSION, here)
         for name in ("body", "orelse", "finalbody"):
             self._visit_all(getattr(node, name, ()), place, known)
         for handler in getattr(node, "handlers", ()):
             self._visit_all(handler.body, place, known)
 
-    def _add(self, node: ast.stmt | ast.expr, role: Role, place: Place) -> None:
-        start = self._find(node.lineno, node.col_offset) - (role is Role.DECORATOR)
+    def _add(self, node: ast.stmt | ast.expr, role: RootRole, place: NodeContext) -> None:
+        start = self._find(node.lineno, node.col_offset) - (role is RootRole.DECORATOR)
         stop = self._find(node.end_lineno or node.lineno, node.end_col_offset or 0)
         self.roots.append(Root(node, role, node.lineno, start, stop, place))
 
@@ -233,10 +233,10 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 def _list_changes(root: Root) -> Iterator[tuple[str, str]]:
     """Yield the texts that may replace a root, each with the operator that changed it."""
-    if root.role is Role.DECORATOR:
+    if root.role is RootRole.DECORATOR:
         yield DECORATOR, ""
         return
-    if root.role is Role.CONDITION:
+    if root.role is RootRole.CONDITION:
         assert isinstance(root.node, ast.expr)
         negated = ast.UnaryOp(ast.Not(), root.node)
         for condition in (negated, ast.Constant(True), ast.Constant(False)):
@@ -286,11 +286,11 @@ class _Replacing(ast.NodeTransformer):
         return self.made if node is self.replaced else self.generic_visit(node)
 
 
-def _can_stand(text: str, role: Role) -> bool:
+def _can_stand(text: str, role: RootRole) -> bool:
     """Return whether a text can be compiled in the place of a root."""
-    if role is Role.DECORATOR:
+    if role is RootRole.DECORATOR:
         return True
-    is_statement = role is Role.STATEMENT
+    is_statement = role is RootRole.STATEMENT
     around = f"def f(self):\n while 1:\n  {text}" if is_statement else f"lambda: ({text})"
     try:
         compile(around, "mutant", "exec")

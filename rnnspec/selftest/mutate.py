@@ -26,7 +26,7 @@ SIMPLE = (
 
 
 @dataclass(frozen=True)
-class Place:
+class NodeContext:
     """The context of a node.
 
     known       the names that the function has bound before the statement, in order
@@ -37,7 +37,7 @@ class Place:
     attributes: tuple[str, ...] = ()
 
 
-Change = Callable[[ast.AST, Place], Iterable[ast.AST]]
+Change = Callable[[ast.AST, NodeContext], Iterable[ast.AST]]
 
 
 @dataclass(frozen=True)
@@ -162,40 +162,40 @@ def _exchange(items: Sequence[ast.expr], place: int) -> list[ast.expr]:
     return [*items[:place], items[place + 1], items[place], *items[place + 2 :]]
 
 
-def _change_arithmetic(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_arithmetic(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.BinOp | ast.AugAssign)
     if other := ARITHMETIC.get(type(node.op)):
         yield _with(node, op=other())
 
 
-def _drop_operand(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _drop_operand(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.BinOp)
     yield from (node.left, node.right)
 
 
-def _exchange_operands(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _exchange_operands(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.BinOp)
     if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult | ast.FloorDiv):
         yield _with(node, left=node.right, right=node.left)
 
 
-def _drop_sign(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _drop_sign(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.UnaryOp)
     yield node.operand
 
 
-def _change_comparison(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_comparison(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Compare)
     for other in COMPARISONS[type(node.ops[0])]:
         yield _with(node, ops=[other(), *node.ops[1:]])
 
 
-def _change_choice(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_choice(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.IfExp)
     yield from (node.body, node.orelse, _with(node, body=node.orelse, orelse=node.body))
 
 
-def _change_conjunction(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_conjunction(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.BoolOp)
     yield _with(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
     for number in range(len(node.values)):
@@ -203,7 +203,7 @@ def _change_conjunction(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield rest[0] if len(rest) == 1 else _with(node, values=rest)
 
 
-def _change_index(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_index(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Subscript)
     yield node.value
     if not isinstance(node.slice, ast.Slice | ast.Tuple | ast.Constant | ast.UnaryOp):
@@ -211,7 +211,7 @@ def _change_index(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield _with(node, slice=_add(node.slice, -1))
 
 
-def _change_slice(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_slice(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Slice)
     for name in ("lower", "upper", "step"):
         bound: ast.expr | None = getattr(node, name)
@@ -222,7 +222,7 @@ def _change_slice(node: ast.AST, place: Place) -> Iterator[ast.AST]:
             yield _with(node, **{name: _add(bound, -1)})
 
 
-def _change_number(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_number(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Constant)
     value = node.value
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -233,13 +233,13 @@ def _change_number(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield from (ast.Constant(value + 1.0), ast.Constant(value * 0.5 if value else 0.5))
 
 
-def _change_truth(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_truth(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Constant)
     if isinstance(node.value, bool):
         yield ast.Constant(not node.value)
 
 
-def _change_text(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_text(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Constant)
     if isinstance(node.value, str) and " " not in node.value:
         for old, new in TEXT_PAIRS:
@@ -256,7 +256,7 @@ def list_bound(node: ast.AST) -> list[str]:
     return [name for each in ast.iter_child_nodes(node) for name in list_bound(each)]
 
 
-def _omit(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _omit(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         names = [name for target in targets for name in list_bound(target)]
@@ -265,7 +265,7 @@ def _omit(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     yield ast.Pass()
 
 
-def _change_assignment(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_assignment(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     """Yield `a += b` for `a = b` and `a = a + b`, and the reverse."""
     if isinstance(node, ast.AugAssign):
         yield ast.Assign([node.target], node.value, lineno=0)
@@ -281,7 +281,7 @@ def _change_assignment(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield ast.AugAssign(target, ast.Add(), value)
 
 
-def _change_arguments(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_arguments(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Call)
     if name_called(node.func) in ("super", "isinstance", "issubclass", "hasattr"):
         return
@@ -295,7 +295,7 @@ def _change_arguments(node: ast.AST, place: Place) -> Iterator[ast.AST]:
             yield _with(node, keywords=rest)
 
 
-def _drop_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _drop_call(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     """Yield the tensor whose method is called, or the argument of a function."""
     assert isinstance(node, ast.Call)
     owner = node.func.value if isinstance(node.func, ast.Attribute) else None
@@ -315,7 +315,7 @@ def _is_namespace(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in (*NAMESPACES, "self", "cls")
 
 
-def _change_function(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_function(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Call)
     other = OTHER_FUNCTIONS.get(name_called(node.func))
     if other and isinstance(node.func, ast.Attribute):
@@ -324,7 +324,7 @@ def _change_function(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield _with(node, func=_load(other))
 
 
-def _convert(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _convert(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     """Yield a statement whose value is converted, detached or copied."""
     assert isinstance(node, ast.Assign | ast.Return)
     values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
@@ -347,7 +347,7 @@ def _makes_tensor(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and name_called(node.func) in MAKING_TENSORS
 
 
-def _fix_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _fix_place(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     """Yield a fixed dtype or device."""
     assert isinstance(node, ast.keyword)
     if node.arg == "dtype":
@@ -356,20 +356,20 @@ def _fix_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield _with(node, value=ast.Constant("cpu"))
 
 
-def _change_training(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_training(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Attribute)
     if node.attr == "training" and isinstance(node.ctx, ast.Load):
         yield from (ast.Constant(True), ast.Constant(False))
 
 
-def _change_name(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_name(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Name)
     if isinstance(node.ctx, ast.Load) and node.id in place.known and len(place.known) > 1:
         number = place.known.index(node.id)
         yield _load(place.known[number - 1])
 
 
-def _change_attribute(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _change_attribute(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Attribute)
     is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
     if is_own and node.attr in place.attributes and len(place.attributes) > 1:
@@ -377,13 +377,13 @@ def _change_attribute(node: ast.AST, place: Place) -> Iterator[ast.AST]:
         yield _with(node, attr=place.attributes[number - 1])
 
 
-def _exchange_elements(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _exchange_elements(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Tuple | ast.List)
     for number in range(len(node.elts) - 1):
         yield _with(node, elts=_exchange(node.elts, number))
 
 
-def _write_in_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+def _write_in_place(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.BinOp)
     name = IN_PLACE.get(type(node.op))
     for one, other in ((node.left, node.right), (node.right, node.left)):

@@ -34,10 +34,10 @@ from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.outcome import FindingKind, Progress
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.options import CheckOptions, check_integer, ignore_clock, select_ids
-from rnnspec.selftest.differences import Side, find_difference
+from rnnspec.selftest.differences import NamedLayer, find_difference
 from rnnspec.selftest.mutants import Mutant, list_bound_names, list_mutants, sample_mutants
 from rnnspec.selftest.mutate import OPERATOR_NAMES
-from rnnspec.selftest.processes import Job, Processes, Send
+from rnnspec.selftest.processes import ProcessCall, Processes, Send
 from rnnspec.selftest.uses import Use
 from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.target import resolve_target
@@ -51,7 +51,7 @@ MOST_RULES = 8
 DEFAULT_MUTANTS, DEFAULT_USES, DEFAULT_LIMIT = 100, 300, 300.0
 
 
-class Outcome(Enum):
+class MutantOutcome(Enum):
     """The outcome of checking a mutant."""
 
     DETECTED = "detected"
@@ -65,17 +65,17 @@ class Outcome(Enum):
     @property
     def is_noticed(self) -> bool:
         """Whether the user of a check notices the mutant."""
-        return self in (Outcome.DETECTED, Outcome.REFUSED, Outcome.STOPPED)
+        return self in (MutantOutcome.DETECTED, MutantOutcome.REFUSED, MutantOutcome.STOPPED)
 
 
 MEANINGS = {
-    Outcome.DETECTED: "a rule fails",
-    Outcome.REFUSED: "a feature is refused, or a rule is not reached any more",
-    Outcome.STOPPED: "it ends the process, or the check does not end in time",
-    Outcome.INVALID: "it cannot be imported or built",
-    Outcome.EQUIVALENT: "it agrees with the layer in all uses, and no rule that was checked fails",
-    Outcome.SURVIVOR: "no rule fails, but it differs from the layer",
-    Outcome.ERROR: "a rule itself raised an exception",
+    MutantOutcome.DETECTED: "a rule fails",
+    MutantOutcome.REFUSED: "a feature is refused, or a rule is not reached any more",
+    MutantOutcome.STOPPED: "it ends the process, or the check does not end in time",
+    MutantOutcome.INVALID: "it cannot be imported or built",
+    MutantOutcome.EQUIVALENT: "it agrees with the layer in all uses, and no checked rule fails",
+    MutantOutcome.SURVIVOR: "no rule fails, but it differs from the layer",
+    MutantOutcome.ERROR: "a rule itself raised an exception",
 }
 
 
@@ -138,7 +138,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Result:
+class MutantResult:
     """The result of a mutant.
 
     rule     the rule that fails
@@ -151,7 +151,7 @@ class Result:
     line: int
     before: str
     after: str
-    outcome: Outcome
+    outcome: MutantOutcome
     rule: str = ""
     message: str = ""
     use: str = ""
@@ -162,10 +162,10 @@ class Result:
         return {**asdict(self), "outcome": self.outcome.value}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+    def from_dict(cls, data: Mapping[str, Any]) -> MutantResult:
         """Return the result that `as_dict` stored."""
         known = {each.name: data[each.name] for each in fields(cls)}
-        return cls(**{**known, "outcome": Outcome(data["outcome"])})
+        return cls(**{**known, "outcome": MutantOutcome(data["outcome"])})
 
 
 @dataclass(frozen=True)
@@ -178,15 +178,15 @@ class Mutation:
     seed: int
     total: int
     uses: int
-    results: tuple[Result, ...]
+    results: tuple[MutantResult, ...]
     stopped: bool = False
 
     @property
-    def survivors(self) -> tuple[Result, ...]:
+    def survivors(self) -> tuple[MutantResult, ...]:
         """The mutants that no rule detects although they differ from the layer."""
-        return tuple(each for each in self.results if each.outcome is Outcome.SURVIVOR)
+        return tuple(each for each in self.results if each.outcome is MutantOutcome.SURVIVOR)
 
-    def count(self) -> Counter[Outcome]:
+    def count(self) -> Counter[MutantOutcome]:
         """Return how many mutants had each outcome."""
         return Counter(each.outcome for each in self.results)
 
@@ -214,7 +214,7 @@ class _Finder(MetaPathFinder):
 
 
 @contextmanager
-def plant(original: Original, path: Path) -> Iterator[Side]:
+def plant(original: Original, path: Path) -> Iterator[NamedLayer]:
     """Return a context where a file replaces the module of a layer; it yields the layer.
 
     Raises TargetError if the module cannot be imported, or does not define the layer.
@@ -227,7 +227,7 @@ def plant(original: Original, path: Path) -> Iterator[Side]:
     sys.path.insert(0, folder)
     try:
         factory = resolve_target(f"{place}:{original.name}").factory
-        yield Side(factory, original.module, sys.modules[original.module])
+        yield NamedLayer(factory, original.module, sys.modules[original.module])
     finally:
         sys.meta_path.remove(finder)
         if folder in sys.path:
@@ -329,17 +329,17 @@ def check_mutant(
     path: Path,
     options: MutationOptions,
     note_passed: Passed = tuple,
-) -> Result:
+) -> MutantResult:
     """Check a mutant whose module is in a file, and compare it with the layer if no rule fails.
 
     `note_passed` is called before the comparison.
     """
     begun = monotonic()
 
-    def conclude(outcome: Outcome, **found: str) -> Result:
+    def conclude(outcome: MutantOutcome, **found: str) -> MutantResult:
         return make_result(mutant, outcome, seconds=round(monotonic() - begun, 3), **found)
 
-    def compare(side: Side, *, smallest: bool) -> Use | Case | None:
+    def compare(side: NamedLayer, *, smallest: bool) -> Use | Case | None:
         number, seed = options.uses, options.check.seed
         with plant(original, Path(original.path)) as unchanged:
             return find_difference(
@@ -349,24 +349,24 @@ def check_mutant(
     try:
         with plant(original, path) as side:
             if options.differing and compare(side, smallest=False) is None:
-                return conclude(Outcome.EQUIVALENT)
+                return conclude(MutantOutcome.EQUIVALENT)
             check = replace(options.check, kind=original.kind)
             suite, progress = check_once(side.factory, check, original.departs, whole=False)
     except CannotCheck as error:
-        return conclude(Outcome.INVALID, message=error.message)
+        return conclude(MutantOutcome.INVALID, message=error.message)
     outcome, found = find_outcome(original, suite, progress)
-    if outcome is not Outcome.EQUIVALENT:
+    if outcome is not MutantOutcome.EQUIVALENT:
         return conclude(outcome, **found)
     note_passed()
     use = compare(side, smallest=True)
     if use is None:
-        return conclude(Outcome.EQUIVALENT)
-    return conclude(Outcome.SURVIVOR, use=str(use))
+        return conclude(MutantOutcome.EQUIVALENT)
+    return conclude(MutantOutcome.SURVIVOR, use=str(use))
 
 
 def find_outcome(
     original: Original, suite: LayerSuite, progress: Progress[Case]
-) -> tuple[Outcome, dict[str, str]]:
+) -> tuple[MutantOutcome, dict[str, str]]:
     """Return the outcome of a check of a mutant; it counts as equivalent if no rule notices it."""
     failing = [rule for rule in suite.rules if progress.tallies[rule.id].violations]
     broken = [rule for rule in failing if rule.level in LEVELS]
@@ -376,20 +376,20 @@ def find_outcome(
         first = progress.tallies[roots[0].id].first
         message = "" if first is None else first.message
         is_ours = first is not None and first.kind is FindingKind.CHECKER_ERROR
-        outcome = Outcome.ERROR if is_ours else Outcome.DETECTED
+        outcome = MutantOutcome.ERROR if is_ours else MutantOutcome.DETECTED
         return outcome, {"rule": roots[0].id, "message": message}
     lost = {str(each): why for each, why in suite.unsupported.items()}
     for name in sorted(lost.keys() - original.lacks):
-        return Outcome.REFUSED, {"message": f"{name}: {lost[name]}"}
+        return MutantOutcome.REFUSED, {"message": f"{name}: {lost[name]}"}
     missed = original.reached - list_reached(suite, progress)
     if missed:
-        return Outcome.REFUSED, {"rule": min(missed), "message": "the rule is not reached"}
-    return Outcome.EQUIVALENT, {}
+        return MutantOutcome.REFUSED, {"rule": min(missed), "message": "the rule is not reached"}
+    return MutantOutcome.EQUIVALENT, {}
 
 
-def make_result(mutant: Mutant, outcome: Outcome, **found: Any) -> Result:
+def make_result(mutant: Mutant, outcome: MutantOutcome, **found: Any) -> MutantResult:
     """Return the result of a mutant."""
-    return Result(
+    return MutantResult(
         mutant.key, mutant.operator, mutant.line, mutant.before, mutant.after, outcome, **found
     )
 
@@ -477,7 +477,7 @@ def write_mutant(mutant: Mutant, source: str, original: Original, folder: Path) 
 
 def read_log(
     path: Path | None, run: Mapping[str, Any]
-) -> tuple[Original | None, dict[str, Result]]:
+) -> tuple[Original | None, dict[str, MutantResult]]:
     """Return the layer of a file of results, and the results by key.
 
     The layer is None if there is no file yet. An incomplete last line is ignored. Raises
@@ -492,7 +492,7 @@ def read_log(
     try:
         first, *rest = map(json.loads, whole)
         original = Original.from_dict(first.pop("original"))
-        found = [Result.from_dict(each) for each in rest]
+        found = [MutantResult.from_dict(each) for each in rest]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SelectionError(f"{path} is no file of such results.", "log") from error
     if first != run:
@@ -510,23 +510,23 @@ def write_log(path: Path | None, data: Mapping[str, Any]) -> None:
 
 def _check_all(
     original: Original, jobs: Sequence[tuple[Mutant, Path]], options: MutationOptions
-) -> Iterator[Result]:
+) -> Iterator[MutantResult]:
     """Yield the results of mutants, each checked in its own process unless `jobs` is 0."""
     if not options.jobs:
         yield from (check_mutant(original, *each, options) for each in jobs)
         return
     processes = make_processes(options)
-    given = [Job((original, *each, options)) for each in jobs]
+    given = [ProcessCall((original, *each, options)) for each in jobs]
     for job in processes.run_all(_send_result, given):
-        found = [each for each in job.sent if isinstance(each, Result)]
+        found = [each for each in job.sent if isinstance(each, MutantResult)]
         mutant = job.given[1]
         if found:
             yield found[0]
         elif job.sent:
             use = f"some random use: {job.ended}"
-            yield make_result(mutant, Outcome.SURVIVOR, use=use)
+            yield make_result(mutant, MutantOutcome.SURVIVOR, use=use)
         else:
-            yield make_result(mutant, Outcome.STOPPED, message=job.ended)
+            yield make_result(mutant, MutantOutcome.STOPPED, message=job.ended)
 
 
 def make_processes(options: MutationOptions) -> Processes:
@@ -544,13 +544,13 @@ def format_mutation(found: Mutation) -> str:
     """Return a summary of the run, and each survivor with its line, the change and a use."""
     counts = found.count()
     noticed = sum(number for outcome, number in counts.items() if outcome.is_noticed)
-    differing = noticed + counts[Outcome.SURVIVOR]
+    differing = noticed + counts[MutantOutcome.SURVIVOR]
     lines = [
         f"mutants of {found.target} ({found.kind}), seed {found.seed}, {found.profile} profile",
         "",
         *(
             f"  {each.value:<11}{counts[each]:>5}  {MEANINGS[each]}"
-            for each in Outcome
+            for each in MutantOutcome
             if counts[each]
         ),
         "",
@@ -559,17 +559,17 @@ def format_mutation(found: Mutation) -> str:
     ]
     if found.stopped:
         lines.append("interrupted: those that follow were not checked")
-    rules = Counter(each.rule for each in found.results if each.outcome is Outcome.DETECTED)
+    rules = Counter(each.rule for each in found.results if each.outcome is MutantOutcome.DETECTED)
     if rules:
         shown = ", ".join(f"{name} {number}" for name, number in rules.most_common(MOST_RULES))
         lines += ["", f"detected first by: {shown}"]
     for each in found.results:
-        if each.outcome in (Outcome.SURVIVOR, Outcome.ERROR):
+        if each.outcome in (MutantOutcome.SURVIVOR, MutantOutcome.ERROR):
             lines += ["", *describe_result(each)]
     return "\n".join(lines)
 
 
-def describe_result(each: Result) -> Iterator[str]:
+def describe_result(each: MutantResult) -> Iterator[str]:
     """Yield the lines that describe a mutant and its outcome."""
     yield f"{each.outcome.name:<9} line {each.line}  ({each.operator})"
     yield f"  - {each.before}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
-from rnnspec.selftest.matrix import Matrix, Row
+from rnnspec.selftest.matrix import Matrix, MatrixRow
 from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
 
 CELL = 11
@@ -26,7 +26,7 @@ def format_matrix(found: Matrix) -> str:
     )
 
 
-def _format_row(row: Row, width: int) -> str:
+def _format_row(row: MatrixRow, width: int) -> str:
     others = [rule for rule in row.seen_by if rule != row.rule]
     more = ""
     if others and row.rule:
@@ -88,7 +88,7 @@ def _draw_rule_names(rules: list[str]) -> Iterator[str]:
         yield f'<text transform="translate({x},{TOP - 6}) rotate(-90)">{escape(rule)}</text>'
 
 
-def _draw_row(place: int, row: Row, rules: list[str]) -> Iterator[str]:
+def _draw_row(place: int, row: MatrixRow, rules: list[str]) -> Iterator[str]:
     y = TOP + CELL * place
     yield draw_text(LEFT - 6, y + CELL - 2, row.name, anchor="end")
     yield draw_rectangle(LEFT, y, CELL * len(rules) - 1, CELL - 1, COLOURS["none"])
@@ -102,7 +102,7 @@ def _draw_row(place: int, row: Row, rules: list[str]) -> Iterator[str]:
         yield draw_rectangle(x, y, CELL - 1, CELL - 1, colour, title=title)
 
 
-def _classify_cell(row: Row, rule: str) -> str:
+def _classify_cell(row: MatrixRow, rule: str) -> str:
     if rule in row.seen_by:
         return "named" if rule == row.rule else "also"
     return "survived" if rule == row.rule else "none"

@@ -53,7 +53,7 @@ def prepare_process() -> None:
 
 
 @dataclass
-class Job:
+class ProcessCall:
     """A call of a function in its own process: the objects that it sent, and why it ended early."""
 
     given: tuple[Any, ...]
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass
 class _Running:
-    job: Job
+    job: ProcessCall
     process: BaseProcess
     reader: Connection
     deadline: float
@@ -87,7 +87,7 @@ class Processes:
 
     def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
         """Return the result of a function. Raises CannotCheck if it does or the process ends."""
-        job = Job((function, given))
+        job = ProcessCall((function, given))
         for _ in self.run_all(_send_result, [job]):
             pass
         if job.ended:
@@ -96,7 +96,9 @@ class Processes:
             raise job.sent[0]
         return job.sent[0]
 
-    def run_all(self, function: Callable[..., Any], jobs: Sequence[Job]) -> Iterator[Job]:
+    def run_all(
+        self, function: Callable[..., Any], jobs: Sequence[ProcessCall]
+    ) -> Iterator[ProcessCall]:
         """Yield each job when its process has ended; the function's first argument is `Send`."""
         waiting, running = [*reversed(jobs)], list[_Running]()
         try:
@@ -112,7 +114,7 @@ class Processes:
             for each in running:
                 each.process.kill()
 
-    def _begin(self, function: Callable[..., Any], job: Job) -> _Running:
+    def _begin(self, function: Callable[..., Any], job: ProcessCall) -> _Running:
         reader, writer = self._context.Pipe(duplex=False)
         given = (writer, function, job.given)
         process = self._context.Process(target=_run_job, args=given, daemon=True)

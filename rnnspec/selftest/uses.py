@@ -53,7 +53,7 @@ WRONG = ("features", "rank", "state", "state rank", "dtype", "state dtype", "non
 
 
 @dataclass(frozen=True)
-class Call:
+class CallAction:
     """A call: its sizes, how the tensors are made, and how often it is differentiated.
 
     `backward` is the number of backward passes through the same graph, and `loop` the number of
@@ -73,14 +73,14 @@ class Call:
 
     def __str__(self) -> str:
         facts = [f"{self.steps} steps, {self.batch} samples"]
-        plain = Call()
+        plain = CallAction()
         for name in ("layout", "state", "memory", "mode", "scale", "backward", "wrong", "loop"):
             value = getattr(self, name)
             facts += [f"{name}={value}"] if value != getattr(plain, name) else []
         return f"call({', '.join(facts)})"
 
 
-Action = Call | str
+Action = CallAction | str
 """A call, or the name of one of `ACTIONS`."""
 
 
@@ -110,7 +110,7 @@ class Use:
 
 
 @dataclass
-class Session:
+class LayerInUse:
     """A layer in use: the layer, the dtype of its inputs, and the source of random numbers."""
 
     layer: nn.Module
@@ -129,14 +129,14 @@ class Session:
         return flat.reshape(drawn.shape).to(self.dtype)
 
 
-def _convert(dtype: torch.dtype) -> Callable[[Session], Any]:
-    def convert(session: Session) -> Any:
+def _convert(dtype: torch.dtype) -> Callable[[LayerInUse], Any]:
+    def convert(session: LayerInUse) -> Any:
         session.layer, session.dtype = session.layer.to(dtype), dtype
 
     return convert
 
 
-def _save_and_load(session: Session) -> Any:
+def _save_and_load(session: LayerInUse) -> Any:
     memory = io.BytesIO()
     torch.save(session.layer.state_dict(), memory)
     memory.seek(0)
@@ -149,15 +149,15 @@ def _save_and_load(session: Session) -> Any:
     return [str(missing), sorted(given)]
 
 
-def _copy(session: Session) -> Any:
+def _copy(session: LayerInUse) -> Any:
     session.layer = copy.deepcopy(session.layer)
 
 
-def _pickle(session: Session) -> Any:
+def _pickle(session: LayerInUse) -> Any:
     session.layer = pickle.loads(pickle.dumps(session.layer))
 
 
-def _learn(session: Session) -> Any:
+def _learn(session: LayerInUse) -> Any:
     """Take a step of gradient descent, as an optimiser does."""
     with torch.no_grad():
         for parameter in session.layer.parameters():
@@ -165,59 +165,59 @@ def _learn(session: Session) -> Any:
                 parameter.sub_(0.1 * parameter.grad)
 
 
-def _add_to_data(session: Session) -> Any:
+def _add_to_data(session: LayerInUse) -> Any:
     for parameter in session.layer.parameters():
         parameter.data.add_(0.125)
 
 
-def _replace_parameters(session: Session) -> Any:
+def _replace_parameters(session: LayerInUse) -> Any:
     for name, parameter in list(session.layer.named_parameters(recurse=False)):
         setattr(session.layer, name, nn.Parameter(parameter.detach() * 0.5))
 
 
-def _freeze(session: Session) -> Any:
+def _freeze(session: LayerInUse) -> Any:
     first = next(session.layer.parameters())
     first.requires_grad_(not first.requires_grad)
 
 
-def _reset(session: Session) -> Any:
+def _reset(session: LayerInUse) -> Any:
     torch.manual_seed(session.use.seed)
     session.layer.reset_parameters()  # type: ignore[operator]
 
 
-def _read_attributes(session: Session) -> Any:
+def _read_attributes(session: LayerInUse) -> Any:
     own = {name: value for name, value in vars(session.layer).items() if name[0] != "_"}
     plain = (bool, int, float, str, type(None))
     return [repr(session.layer), *((k, v) for k, v in own.items() if isinstance(v, plain))]
 
 
-def _hook(session: Session) -> Any:
+def _hook(session: LayerInUse) -> Any:
     session.layer.register_forward_hook(lambda module, given, result: None)
 
 
-def _list_modules(session: Session) -> Any:
+def _list_modules(session: LayerInUse) -> Any:
     layer = session.layer
     kept = [each.shape for each in layer.parameters()]
     return [[name for name, _ in layer.named_modules()], kept, len(list(layer.buffers()))]
 
 
-def _flatten(session: Session) -> Any:
+def _flatten(session: LayerInUse) -> Any:
     session.layer.flatten_parameters()  # type: ignore[operator]
 
 
-def _call_functionally(session: Session) -> Any:
+def _call_functionally(session: LayerInUse) -> Any:
     weights = {
         name: session.draw(parameter.shape, 0.4)
         for name, parameter in session.layer.named_parameters()
     }
-    call = Call(3, 2)
+    call = CallAction(3, 2)
     kind = session.use.config.kind_data
     given = _make_input(session, replace(call, steps=1) if kind.is_cell else call)
     return torch.func.functional_call(session.layer, weights, (given,))
 
 
-def _differentiate_forwards(session: Session) -> Any:
-    given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
+def _differentiate_forwards(session: LayerInUse) -> Any:
+    given = _make_input(session, CallAction(1 if session.use.config.kind_data.is_cell else 3, 2))
     tangent = session.draw(given.shape)
     return torch.func.jvp(lambda x: _first(session.layer(x)), (given,), (tangent,))
 
@@ -227,19 +227,19 @@ def _first(result: Any) -> Tensor:
     return first
 
 
-def _call_on_meta(session: Session) -> Any:
-    given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
+def _call_on_meta(session: LayerInUse) -> Any:
+    given = _make_input(session, CallAction(1 if session.use.config.kind_data.is_cell else 3, 2))
     return copy.deepcopy(session.layer).to("meta")(given.to("meta"))
 
 
-def _autocast(session: Session) -> Any:
-    given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
+def _autocast(session: LayerInUse) -> Any:
+    given = _make_input(session, CallAction(1 if session.use.config.kind_data.is_cell else 3, 2))
     with torch.autocast("cpu", torch.bfloat16):
         return session.layer(given)
 
 
-def _differentiate_twice(session: Session) -> Any:
-    given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
+def _differentiate_twice(session: LayerInUse) -> Any:
+    given = _make_input(session, CallAction(1 if session.use.config.kind_data.is_cell else 3, 2))
     leaves = [given.requires_grad_(), *session.layer.parameters()]
     output = _first(session.layer(given))
     first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
@@ -247,16 +247,16 @@ def _differentiate_twice(session: Session) -> Any:
     return torch.autograd.grad(total, leaves)
 
 
-def _write_into_results(session: Session) -> Any:
+def _write_into_results(session: LayerInUse) -> Any:
     """Overwrite a result, and return the other results and the arguments afterwards."""
-    given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
+    given = _make_input(session, CallAction(1 if session.use.config.kind_data.is_cell else 3, 2))
     with torch.no_grad():
         results = [each for each in _flatten_result(session.layer(given)) if _is_tensor(each)]
         results[0].fill_(7.0)
         return [*results, given, *session.layer.parameters()]
 
 
-ACTIONS: Mapping[str, Callable[[Session], Any]] = {
+ACTIONS: Mapping[str, Callable[[LayerInUse], Any]] = {
     "train()": lambda session: session.layer.train() is session.layer,
     "eval()": lambda session: session.layer.eval() is session.layer,
     **{f"to({name})": _convert(getattr(torch, name)) for name in DTYPES},
@@ -319,7 +319,7 @@ _FEW = st.integers(0, 9).flatmap(lambda kind: st.integers(kind != 8, 30 if kind 
 
 
 @st.composite
-def calls(draw: st.DrawFn, *, is_cell: bool) -> Call:
+def calls(draw: st.DrawFn, *, is_cell: bool) -> CallAction:
     """Draw calls of a layer or a cell; most are plain in most respects."""
 
     def rarely(values: Sequence[Any]) -> Any:
@@ -328,7 +328,7 @@ def calls(draw: st.DrawFn, *, is_cell: bool) -> Call:
     layout = draw(st.sampled_from(LAYOUTS[:2] if is_cell else LAYOUTS))
     # In float32, torch's LSTM reads beyond packed data with too few or too many features.
     wrong = ("", *WRONG) if layout in LAYOUTS[:2] else ("", *WRONG[1:])
-    return Call(
+    return CallAction(
         steps=1 if is_cell else draw(_FEW),
         batch=draw(_FEW),
         layout=layout,
@@ -342,7 +342,7 @@ def calls(draw: st.DrawFn, *, is_cell: bool) -> Call:
     )
 
 
-def _make_input(session: Session, call: Call) -> Tensor:
+def _make_input(session: LayerInUse, call: CallAction) -> Tensor:
     """Return the padded input of a call, in the memory layout of the call."""
     config = session.use.config
     shape = [call.steps, call.batch, config.input_size + (call.wrong == "features")]
@@ -377,7 +377,7 @@ def _turn(tensor: Tensor) -> Tensor:
     return tensor.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-def _make_states(session: Session, call: Call) -> list[Tensor]:
+def _make_states(session: LayerInUse, call: CallAction) -> list[Tensor]:
     """Return the initial states of a call, or an empty list if it has none."""
     config = session.use.config
     kind = config.kind_data
@@ -396,7 +396,7 @@ def _make_states(session: Session, call: Call) -> list[Tensor]:
     return made
 
 
-def _perform(session: Session, call: Call) -> Any:
+def _perform(session: LayerInUse, call: CallAction) -> Any:
     """Make a call, and return its results, its gradients and its arguments afterwards."""
     inference = {"inference": torch.inference_mode, "no_grad": torch.no_grad}
     x, states = _make_input(session, call), _make_states(session, call)
@@ -423,11 +423,11 @@ def _perform(session: Session, call: Call) -> Any:
     return seen
 
 
-def _is_cell(session: Session) -> bool:
+def _is_cell(session: LayerInUse) -> bool:
     return session.use.config.kind_data.is_cell
 
 
-def _differentiate(session: Session, result: Any, leaves: Sequence[Tensor]) -> list[Any]:
+def _differentiate(session: LayerInUse, result: Any, leaves: Sequence[Tensor]) -> list[Any]:
     """Return the gradients of the arguments of a call, and of the parameters, which accumulate."""
     tensors = [each for each in _flatten_result(result) if _is_tensor(each)]
     floats = [each for each in tensors if each.requires_grad]
@@ -443,7 +443,7 @@ def _weigh(tensor: Tensor) -> Tensor:
     return torch.linspace(0.5, 1.5, max(number, 1))[:number].reshape(tensor.shape).to(tensor)
 
 
-def pack(x: Tensor, call: Call, *, batch_first: bool) -> Tensor | PackedSequence:
+def pack(x: Tensor, call: CallAction, *, batch_first: bool) -> Tensor | PackedSequence:
     """Return the input, packed for packed layouts, with lengths up to the number of steps."""
     if not call.layout.startswith(("packed", "unsorted")):
         return x
@@ -484,16 +484,16 @@ def observe_use(factory: Factory, use: Use) -> Iterator[list[Any]]:
         _raise_from_user(error)
         yield ["raises", "the constructor"]
         return
-    session = Session(layer, use, dtype, generator, factory)
+    session = LayerInUse(layer, use, dtype, generator, factory)
     yield [part for look in LOOKS for part in _try(look, session)]
     for number, action in enumerate(use.actions):
         torch.manual_seed(use.seed + number)
         generator.manual_seed(use.seed + number)
-        take = partial(_perform, call=action) if isinstance(action, Call) else ACTIONS[action]
+        take = partial(_perform, call=action) if isinstance(action, CallAction) else ACTIONS[action]
         yield [*_try(take, session), *_try(_snapshot, session)]
 
 
-def _try(take: Callable[[Session], Any], session: Session) -> list[Any]:
+def _try(take: Callable[[LayerInUse], Any], session: LayerInUse) -> list[Any]:
     """Return the result of an action, with copies of tensors, or a record that it raises."""
     try:
         return [_keep(each) for each in _flatten_result(take(session))]
@@ -515,7 +515,7 @@ def _keep(value: Any) -> Any:
     return [value.shape, value.dtype, value.device.type, value.requires_grad, kept]
 
 
-def _snapshot(session: Session) -> Any:
+def _snapshot(session: LayerInUse) -> Any:
     """Return the visible state of the layer itself."""
     state = session.layer.state_dict()
     return [session.layer.training, *state, *state.values()]

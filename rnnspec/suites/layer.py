@@ -42,7 +42,7 @@ from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.selection import select_in_force
-from rnnspec.rulekit.violation import Comparison, ErrorSize
+from rnnspec.rulekit.violation import ComparedArrays, ErrorSize
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.location import find_location
@@ -457,7 +457,7 @@ class LayerSuite:
             with announce_step(USING_RESULTS), observation.surroundings():
                 got, expected = observation.get_result(name), observation.expected
                 error = measure_distance(got, expected.results[name])
-                compared = Comparison(name, error, expected.bound.results[name])
+                compared = ComparedArrays(name, error, expected.bound.results[name])
                 return make_error_map(compared, str(case))
         except BaseException:  # after Ctrl-C the report is wanted, without a map
             return None

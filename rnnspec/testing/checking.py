@@ -57,7 +57,7 @@ class Isolation:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """A report, with remarks for the user on how the check ran."""
 
     report: Report
@@ -71,7 +71,7 @@ def check_in_worker(
     isolation: Isolation,
     workers: int,
     shared: SharedRun | None,
-) -> Outcome:
+) -> CheckOutcome:
     """Check a target in a worker of this process; `workers` processes share the machine.
 
     Raises CannotCheck (NotImportableError among others), WorkerError and KeyboardInterrupt.
@@ -88,7 +88,7 @@ def check_in_worker(
     results = Results(Share().select) if shared is None else SharedResults(shared)
     stage = Checking(crew, results, interrupts, clock, ranges=shared)
 
-    def write_report() -> Outcome:
+    def write_report() -> CheckOutcome:
         known, is_stopped = results, stage.is_stopped
         if shared is not None:
             known, is_stopped = shared.make_results(), shared.is_stopped
@@ -98,7 +98,7 @@ def check_in_worker(
         remarks = (*stage.notes, *reporting.notes, *crew.list_notes())
         notes = (*report.notes, *remarks)
         found = replace(report, duration_s=results.read_seconds(), notes=notes)
-        return Outcome(found, remarks)
+        return CheckOutcome(found, remarks)
 
     with ExitStack() as stack:
         stack.enter_context(crew)
@@ -120,7 +120,7 @@ def check_here(
     prepare: Prepare[OptionsT],
     shared: SharedRun | None,
     remark: str = "",
-) -> Outcome:
+) -> CheckOutcome:
     """Check a target in this process. A `remark` is also added to the notes of the report.
 
     Raises CannotCheck and KeyboardInterrupt.
@@ -130,7 +130,7 @@ def check_here(
     remarks = (remark,) if remark else ()
     until = list_ending_rules(suite.rules, list_scored_levels(options), fail_fast=options.fail_fast)
 
-    def write_report() -> Outcome:
+    def write_report() -> CheckOutcome:
         gives_up = False
         if shared is not None:
             add_results(progress, (each.result for each in shared.list_results().values()))
@@ -147,7 +147,7 @@ def check_here(
             )
         if report.stopped and not progress.stopped and not gives_up:  # the user interrupted it
             raise KeyboardInterrupt
-        return Outcome(replace(report, duration_s=round(time.monotonic() - begun, 3)), said)
+        return CheckOutcome(replace(report, duration_s=round(time.monotonic() - begun, 3)), said)
 
     with keep_random_numbers():
         progress = begin_progress(suite)
@@ -187,13 +187,13 @@ def _check_unless_fatal(
     return block_case(suite, index, case, Ended(WHOLE_CASE, "ended the process"))
 
 
-def _complete(shared: SharedRun, write_report: Callable[[], Outcome]) -> Outcome:
+def _complete(shared: SharedRun, write_report: Callable[[], CheckOutcome]) -> CheckOutcome:
     """Let a single process write the report, with the notes of all processes."""
 
-    def write_all() -> Outcome:
+    def write_all() -> CheckOutcome:
         outcome = write_report()
         added = [note for note in shared.list_notes() if note not in outcome.report.notes]
         report = replace(outcome.report, notes=(*outcome.report.notes, *added))
-        return Outcome(report, tuple(dict.fromkeys((*outcome.remarks, *added))))
+        return CheckOutcome(report, tuple(dict.fromkeys((*outcome.remarks, *added))))
 
     return shared.make_once(write_all)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnspec.api.compare import compare
-from rnnspec.comparing.explanation import Part
+from rnnspec.comparing.explanation import ComparisonPart
 from rnnspec.comparing.report import ComparisonReport, format_fault
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
@@ -22,7 +22,7 @@ class Compared:
     def __init__(self, make_report: Callable[[], ComparisonReport]) -> None:
         self._make_report = make_report
         self.is_refusal_reported = False
-        self.asked: set[Part] = set()
+        self.asked: set[ComparisonPart] = set()
 
     @functools.cached_property
     def outcome(self) -> ComparisonReport | RnnspecError:
@@ -37,7 +37,7 @@ class Compared:
 class PartTest:
     """The `part` argument of a test: a part of a comparison."""
 
-    part: Part
+    part: ComparisonPart
     compared: Compared
 
     def check(self) -> None:
@@ -86,7 +86,7 @@ def comparison(
     chosen = CompareOptions.from_keywords("comparison", options)
     where: dict[str, Any] = {"isolate": isolate, "timeout": timeout, "memory": memory}
     compared = Compared(lambda: compare(reference, candidate, **where, **vars(chosen)))
-    tests = [pytest.param(PartTest(each, compared), id=str(each)) for each in Part]
+    tests = [pytest.param(PartTest(each, compared), id=str(each)) for each in ComparisonPart]
     parametrize = pytest.mark.parametrize("part", tests)
     return lambda test: parametrize(_require_check(test))
 

@@ -33,7 +33,7 @@ DEFAULTS = {"profile": "quick"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class NamedTarget:
     """A target named on the command line, with its options.
 
     label    where the target is found: `package.module:attribute`, or a file and a name
@@ -60,7 +60,7 @@ class Request:
 class RuleItem(pytest.Item):
     """The pytest item that checks a rule on a target."""
 
-    def __init__(self, *, rule_test: RuleTest, choice: Choice, **given: Any) -> None:
+    def __init__(self, *, rule_test: RuleTest, choice: NamedTarget, **given: Any) -> None:
         super().__init__(**given)
         self.rule_test, self.choice = rule_test, choice
         rule = rule_test.rule
@@ -131,7 +131,7 @@ def make_items(session: pytest.Session, targets: Sequence[str]) -> Iterator[Rule
             yield item
 
 
-def _choose_options(text: str, given: Sequence[str]) -> Choice:
+def _choose_options(text: str, given: Sequence[str]) -> NamedTarget:
     """Parse a target, and merge the options of the project's file and of the command line.
 
     Raises SelectionError for an option or a value that does not exist.
@@ -141,7 +141,7 @@ def _choose_options(text: str, given: Sequence[str]) -> Choice:
     label, chosen = read_target(text, named)
     options = CheckOptions(**{**DEFAULTS, **chosen})
     refuse_options(options)
-    return Choice(label, ignore_clock(options), tuple(chosen))
+    return NamedTarget(label, ignore_clock(options), tuple(chosen))
 
 
 def _refuse_unknown(named: dict[str, Any]) -> None:

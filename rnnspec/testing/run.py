@@ -15,7 +15,7 @@ from rnnspec.isolation.sending import NotImportableError, Prepare
 from rnnspec.options import RunOptions
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import resolve_target
-from rnnspec.testing.checking import Isolation, Outcome, check_here, check_in_worker
+from rnnspec.testing.checking import CheckOutcome, Isolation, check_here, check_in_worker
 from rnnspec.testing.session import Session, name_run
 from rnnspec.testing.shared import OtherCasesError, SharedRun
 
@@ -89,7 +89,7 @@ class Run(Generic[OptionsT]):
         """Whether the run has a report."""
         return isinstance(self._outcome, Report)
 
-    def _check(self) -> Outcome:
+    def _check(self) -> CheckOutcome:
         options = self.chosen
         if self.session.folder is None:
             return self._check_where_possible(options, None)
@@ -99,11 +99,11 @@ class Run(Generic[OptionsT]):
             suppress(OtherCasesError),
             SharedRun(self.session.folder / name, self.session.workers) as shared,
         ):
-            known: Outcome | None = shared.find_made()
+            known: CheckOutcome | None = shared.find_made()
             return known or self._check_where_possible(options, shared)
         return self._check_where_possible(options, None)
 
-    def _check_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
+    def _check_where_possible(self, options: OptionsT, shared: SharedRun | None) -> CheckOutcome:
         """Check in a worker if the target can and may run there, otherwise in this process."""
         prepare: Any = self.prepare
         if self.session.cases:

@@ -13,7 +13,7 @@ from rnnspec.adapters.adapter import PREFIXES
 from rnnspec.contract.features import Feature
 from rnnspec.inference.describe import format_found
 from rnnspec.inference.infer import infer_adapter
-from rnnspec.inference.inferred import Outcome
+from rnnspec.inference.inferred import SearchOutcome
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.subjects.target import resolve_target
 from tests.adapters.test_inference import compare_with_torch
@@ -70,7 +70,7 @@ FORMS = {
 @pytest.mark.parametrize("layer", FORMS, ids=lambda layer: layer.__name__)
 def test_layer_that_returns_final_states_alone_is_adapted(layer: type[nn.Module]) -> None:
     found = infer_adapter(resolve_target(layer))
-    assert found.outcome is Outcome.FOUND, format_found(found)
+    assert found.outcome is SearchOutcome.FOUND, format_found(found)
     assert not found.deviations
     declaration = found.declaration
     assert (declaration.call, declaration.returns, declaration.fixed) == FORMS[layer]

@@ -16,7 +16,7 @@ from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.describe import describe_briefly, format_found, write_source
 from rnnspec.inference.infer import infer_adapter
-from rnnspec.inference.inferred import Inferred, Outcome
+from rnnspec.inference.inferred import Inferred, SearchOutcome
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
@@ -68,7 +68,7 @@ def compare_with_torch(found: Inferred, **changes: Any) -> None:
 @pytest.mark.parametrize("layer", WRITTEN, ids=lambda layer: layer.__name__)
 def test_adapter_of_a_written_layer_is_found(layer: type[nn.Module]) -> None:
     found = infer(layer)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert not found.deviations
     assert len(found.matched) == len(list(layer(2, 3).parameters()))
     compare_with_torch(found)
@@ -113,7 +113,7 @@ def test_layers_that_are_always_there_are_declared() -> None:
 def test_documented_layers_need_no_declaration_but_have_one() -> None:
     for name in ("RNN", "GRU", "LSTM"):
         found = infer(getattr(nn, name))
-        assert found.outcome is Outcome.FOUND
+        assert found.outcome is SearchOutcome.FOUND
         assert found.declaration.kind == name.lower()
         assert not found.declaration.lacks
 
@@ -181,7 +181,7 @@ class OneBias(nn.Module):
 
 def test_biases_that_the_formula_does_not_have_are_held_at_zero() -> None:
     found = infer(OneBias)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert found.declaration.fixed == {"bias": False}
     assert found.declaration.weights["w.bias"] == "0"
     compare_with_torch(found)
@@ -199,7 +199,7 @@ def test_a_deviation_from_the_formula_is_named(
     layer: type[nn.Module], by_name: tuple[str, ...]
 ) -> None:
     found = infer(layer)
-    assert found.outcome is Outcome.NOT_FOUND
+    assert found.outcome is SearchOutcome.NOT_FOUND
     assert found.by_name == by_name
     assert found.deviations
     assert by_name[0] in format_found(found).splitlines()[-1]
@@ -220,7 +220,7 @@ def test_a_deviation_from_the_formula_is_named(
 def test_fault_about_states_hides_no_parameter(layer: type[nn.Module]) -> None:
     right = infer(layer.__mro__[1])
     found = infer(layer)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert found.declaration.weights == right.declaration.weights
     assert bool(found.deviations) == (layer is not written_faulty.DetachedCell)
 
@@ -256,7 +256,7 @@ class WithBothHalves(nn.Module):
 
 
 def test_a_wide_result_beside_the_output_is_no_second_direction() -> None:
-    assert infer(WithBothHalves).outcome is Outcome.FOUND
+    assert infer(WithBothHalves).outcome is SearchOutcome.FOUND
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ class ResetBeforeInAnotherOrder(nn.Module):
 
 def test_the_closest_adapter_has_the_gates_in_the_order_that_was_found() -> None:
     found = infer(ResetBeforeInAnotherOrder)
-    assert found.outcome is Outcome.NOT_FOUND
+    assert found.outcome is SearchOutcome.NOT_FOUND
     assert found.by_name == ("recurrent",)
     assert found.declaration.weights["kernel"] == "weight_ih[new, update, reset].T"
     assert found.declaration.weights["recurrent"] == "weight_hh[new, update, reset].T"
@@ -394,7 +394,7 @@ class NamedLikeMamba(half_done.MyRNN):
 def test_two_sizes_that_are_needed_are_those_of_input_and_state_in_order(layer: Any) -> None:
     """`features` is the size of the input elsewhere, and `d_model` that of the state."""
     found = infer(layer)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert not set(SIZES) & found.declaration.arguments.keys()
 
 
@@ -471,7 +471,7 @@ def test_documented_layer_is_checked_without_an_adapter(layer: type[nn.Module]) 
     assert report.notes == ("the layer has the documented names and needs no adapter",)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [half_done.MyRNN, OtherSense], ids=lambda layer: layer.__name__)
 def test_check_finds_the_adapter_itself(layer: type[nn.Module]) -> None:
     rules = ("recurrence.*", "states.*", "gradients.weights", "shapes.*")

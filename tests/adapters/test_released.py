@@ -22,9 +22,9 @@ from rnnspec.engine.capabilities import build_base_case
 from rnnspec.errors import AdapterError
 from rnnspec.inference.describe import format_found
 from rnnspec.inference.infer import infer_adapter
-from rnnspec.inference.inferred import Outcome
+from rnnspec.inference.inferred import SearchOutcome
 from rnnspec.inference.smoke import smoke_target
-from rnnspec.inference.trial import Interface, Trial, draw_numbers
+from rnnspec.inference.trial import LayerInterface, Trial, draw_numbers
 from rnnspec.options import CheckOptions
 from rnnspec.reference.values import NOTHING
 from rnnspec.reference.variants import VARIANTS, Variant
@@ -81,7 +81,7 @@ BROKEN = [
 )
 def test_a_fault_makes_no_feature_lacking(layer: type[nn.Module], what: str, text: str) -> None:
     found = infer(layer)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert found.deviations[what].startswith(text)
     assert what not in found.declaration.lacks
     assert not found.declaration.needs_state
@@ -200,7 +200,7 @@ def test_a_constant_on_a_gate_is_taken_back_by_its_bias(
     layer: type[nn.Module], added: dict[str, float], name: str, text: str
 ) -> None:
     found = infer(layer)
-    assert (found.outcome, found.deviations) == (Outcome.FOUND, {})
+    assert (found.outcome, found.deviations) == (SearchOutcome.FOUND, {})
     assert found.added == added
     assert found.declaration.weights[name] == text
     compare_with_torch(found)
@@ -243,7 +243,7 @@ def test_the_variant_of_a_wrong_cell_is_named_with_its_order_of_gates(
     layer: type[nn.Module], variant: str, name: str, text: str
 ) -> None:
     found = infer(layer)
-    assert (found.outcome, found.by_name, found.variant) == (Outcome.NOT_FOUND, (), variant)
+    assert (found.outcome, found.by_name, found.variant) == (SearchOutcome.NOT_FOUND, (), variant)
     assert found.declaration.weights[name] == text
     said = format_found(found)
     assert f"variant      it {variant}" in said
@@ -253,7 +253,7 @@ def test_the_variant_of_a_wrong_cell_is_named_with_its_order_of_gates(
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda each: f"{each.kind.name} {each.text}")
 def test_a_variant_differs_from_the_documented_layer(variant: Variant) -> None:
     config = Config(3, 5, kind=variant.kind.name)
-    interface = Interface(parse_arguments("x, h", RNN), parse_results("output, h", RNN), False)
+    interface = LayerInterface(parse_arguments("x, h", RNN), parse_results("output, h", RNN), False)
     trial = Trial(nn.Identity(), config, torch.float64, interface, draw_numbers(config, 0))
     weights = {name: trial.numbers[name] for name in parameter_shapes(config)}
     plain = replace(variant, changes=NOTHING)
@@ -285,7 +285,7 @@ def test_command_takes_arguments_of_the_constructor_and_keeps_them(
 
 def test_arguments_may_stand_for_documented_ones() -> None:
     found = infer_adapter(resolve_target(Typed), None, {"rnn_type": "GRU", "nlayers": 2})
-    assert (found.outcome, found.declaration.fixed) == (Outcome.FOUND, {"num_layers": 2})
+    assert (found.outcome, found.declaration.fixed) == (SearchOutcome.FOUND, {"num_layers": 2})
     assert found.declaration.arguments == {"input_size": "ninp", "hidden_size": "nhid"}
     compare_with_torch(found)
 
@@ -300,7 +300,7 @@ def test_a_check_passes_arguments_of_its_own_to_the_adapter() -> None:
 
 def test_lengths_are_left_out_if_they_may_be_and_named_if_they_may_not() -> None:
     found = infer(LengthsOffered)
-    assert (found.outcome, found.deviations) == (Outcome.FOUND, {})
+    assert (found.outcome, found.deviations) == (SearchOutcome.FOUND, {})
     assert found.declaration.call == "x, hidden=h"
     compare_with_torch(found)
     with pytest.raises(AdapterError, match=r"needs 'seq_lengths', and an adapter of a module give"):

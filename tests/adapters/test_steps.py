@@ -13,7 +13,7 @@ import rnnspec.adapt as adapt
 from rnnspec.errors import AdapterError
 from rnnspec.inference.describe import format_found
 from rnnspec.inference.infer import infer_adapter
-from rnnspec.inference.inferred import Inferred, Outcome
+from rnnspec.inference.inferred import Inferred, SearchOutcome
 from rnnspec.subjects.target import resolve_target
 
 
@@ -122,7 +122,7 @@ def infer(cell: Callable[..., nn.Module]) -> Inferred:
 )
 def test_how_a_step_is_called_is_found(cell: Any, kind: str, call: str, returns: str) -> None:
     found = infer(cell)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert not found.deviations
     declaration = found.declaration
     assert (declaration.kind, declaration.call, declaration.returns) == (kind, call, returns)

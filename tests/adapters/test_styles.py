@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import rnnspec
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.describe import format_found
-from rnnspec.inference.inferred import Outcome
+from rnnspec.inference.inferred import SearchOutcome
 from tests.adapters import written_faulty
 from tests.adapters.test_inference import compare_with_torch, infer
 from tests.adapters.written_styles import (
@@ -43,7 +43,7 @@ from tests.adapters.written_styles import (
 @pytest.mark.parametrize("layer", STYLES, ids=lambda layer: layer.__name__)
 def test_adapter_of_a_layer_in_another_style_is_found(layer: type[nn.Module]) -> None:
     found = infer(layer)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert not found.deviations
     compare_with_torch(found)
     if "bidirectional" in found.declaration.arguments:
@@ -141,13 +141,17 @@ def test_a_single_sequence_that_is_taken_for_something_else_is_lacking() -> None
 
 def test_layer_that_writes_into_its_state_does_not_change_the_numbers_of_the_search() -> None:
     found = infer(WritesIntoItsState)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert not found.deviations
 
 
 def test_parameters_outside_the_formula_are_reported() -> None:
     found = infer(LearnedStart)
-    assert (found.outcome, found.unknown, found.by_name) == (Outcome.NOT_FOUND, ("start",), ())
+    assert (found.outcome, found.unknown, found.by_name) == (
+        SearchOutcome.NOT_FOUND,
+        ("start",),
+        (),
+    )
     assert (
         format_found(found)
         .splitlines()[-1]
@@ -162,7 +166,7 @@ def test_parameters_outside_the_formula_are_reported() -> None:
 
 def test_unused_parameters_are_no_obstacle() -> None:
     found = infer(UnusedHead)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert found.unused == ("head.weight", "head.bias")
     assert "unused       head.weight, head.bias (they change nothing)" in format_found(found)
     compare_with_torch(found)
@@ -170,20 +174,20 @@ def test_unused_parameters_are_no_obstacle() -> None:
 
 def test_modules_that_no_recurrent_layer_has_are_named() -> None:
     found = infer(Normalised)
-    assert found.outcome is Outcome.NOT_FOUND
+    assert found.outcome is SearchOutcome.NOT_FOUND
     assert "norm is a LayerNorm, of which the documented layer has none" in format_found(found)
 
 
 def test_layer_that_returns_its_last_state_alone_is_adapted() -> None:
     found = infer(LastStateOnly)
-    assert found.outcome is Outcome.FOUND
+    assert found.outcome is SearchOutcome.FOUND
     assert (found.declaration.call, found.declaration.returns) == ("x", "h[0]")
     compare_with_torch(found)
 
 
 def test_closest_layer_is_shown_if_no_layer_has_as_many_parameters() -> None:
     found = infer(OneGate)
-    assert found.outcome is Outcome.NOT_FOUND
+    assert found.outcome is SearchOutcome.NOT_FOUND
     assert found.declaration.kind == "rnn"
 
 
@@ -210,7 +214,7 @@ class Summed(nn.Module):
 
 def test_parameters_that_show_together_are_not_unused() -> None:
     found = infer(Summed)
-    assert found.outcome is Outcome.NOT_FOUND
+    assert found.outcome is SearchOutcome.NOT_FOUND
     assert set(found.unknown) == {name for name in found.declaration.weights if "bwd" in name}
     assert not found.unused
 

@@ -12,7 +12,7 @@ import pytest
 
 from rnnspec.cli.workers import prepare_in_worker
 from rnnspec.cluster.checking import find_file
-from rnnspec.cluster.messages import Answer, Breakdown, Lost, Order, Part, Refusal
+from rnnspec.cluster.messages import Answer, Breakdown, Lost, Order, PartRequest, Refusal
 from rnnspec.cluster.node import AGENTS, check_part
 from rnnspec.declared.files import find_project
 from rnnspec.errors import CannotCheck, TargetError
@@ -45,7 +45,7 @@ def make_order(target: str, folder: Path | str) -> Order:
 
 def ask(order: Order, start: int = 0, stop: int = 4, **versions: str) -> Any:
     """Return the answer of a node to a request."""
-    part = Part(start, stop, Precautions(), 60.0)
+    part = PartRequest(start, stop, Precautions(), 60.0)
     known = {**read_versions(), **versions}
     return unpack(check_part(pickle.dumps(order), pickle.dumps(part), known))
 

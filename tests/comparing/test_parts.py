@@ -16,8 +16,8 @@ from torch import nn
 
 import rnnspec
 from rnnspec.api.compare import run_comparison
-from rnnspec.comparing.evaluation import Case, Pair
-from rnnspec.comparing.explanation import Part
+from rnnspec.comparing.evaluation import Pair, PairCase
+from rnnspec.comparing.explanation import ComparisonPart
 from rnnspec.comparing.recipe import find_recipe
 from rnnspec.comparing.rows import FEW_SAMPLES, MOST_WORK, estimate_work, find_affordable
 from rnnspec.comparing.sizes import Growth
@@ -106,7 +106,7 @@ def test_a_report_at_the_time_limit_lists_the_parts_not_compared(
     report = run_comparison(*write_pair(RIGHT), CompareOptions(limit=1), begun)
     assert report.verdict is RunVerdict.INCONCLUSIVE
     assert report.exit_status == 3
-    assert report.not_compared == tuple(map(str, Part))
+    assert report.not_compared == tuple(map(str, ComparisonPart))
     assert "not compared  calls, values, uses and gradients, since the time was over" in str(report)
     assert not report.score()["correct"]
 
@@ -139,9 +139,9 @@ def test_work_is_counted_by_calls_of_functions(
     """The count at few steps predicts that at many, and slow candidates get fewer steps."""
     pair = Pair(find_recipe(*write_pair(RIGHT, "loop"), {}))
     sizes = {"steps": 3, "batch_size": 2, "input_size": 4, "hidden_size": 5, "output_size": 2}
-    growth = count_operations(pair, Case(sizes))
+    growth = count_operations(pair, PairCase(sizes))
     many = {**sizes, "steps": 40}
-    assert growth.estimate(many) == pytest.approx(count_operations(pair, Case(many)).count)
+    assert growth.estimate(many) == pytest.approx(count_operations(pair, PairCase(many)).count)
 
     free = ("steps", "batch_size")
     assert find_affordable(replace(pair, free=free), free)["steps"] == 256
@@ -177,6 +177,7 @@ def test_functions_of_the_file_that_raise_are_named(tmp_path: Path) -> None:
         rnnspec.compare(f"{tmp_path}/raising.py:Model", f"{tmp_path}/raising.py:Model")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["no-state-between-calls", "whole-pairs-of-samples"])
 def test_a_program_fails_as_the_comparison_does(
     write_pair: Callable[..., tuple[str, str]], name: str

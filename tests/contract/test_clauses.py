@@ -18,7 +18,7 @@ from rnnspec.contract.clauses import (
     Clause,
     ContractError,
     Level,
-    Place,
+    Promise,
     Provenance,
     UnknownClause,
     find_clause,
@@ -200,11 +200,11 @@ def test_a_place_inherits_from_its_clause_the_entries_that_it_omits() -> None:
         passage="nn.RNN#args",
         until="2.9",
     )
-    own = Place("a page", Provenance.DOCUMENTED, "1.8", "2.9", "nn.RNN#args")
+    own = Promise("a page", Provenance.DOCUMENTED, "1.8", "2.9", "nn.RNN#args")
     assert clause.places == {
         "rnn": own,
         "gru": own,
-        "lstm": Place("a test", Provenance.TESTED, "2.0", "2.9"),
+        "lstm": Promise("a test", Provenance.TESTED, "2.0", "2.9"),
     }
 
 
@@ -212,7 +212,7 @@ def test_a_passage_as_a_place_is_documented_and_described() -> None:
     clause = parse_with(
         'places = { gru = "nn.GRU#args.bias" }', provenance="tested", source="a test"
     )
-    assert clause.places["gru"] == Place(
+    assert clause.places["gru"] == Promise(
         "nn.GRU: Args, bias", Provenance.DOCUMENTED, "1.8", None, "nn.GRU#args.bias"
     )
     assert find_source(clause, "gru") == "nn.GRU: Args, bias"

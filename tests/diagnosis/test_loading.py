@@ -14,7 +14,7 @@ from rnnspec.selftest.banks import find_bank
 RULES = ("parameters.loaded", "gates.order", "recurrence.output")
 
 
-@pytest.mark.mostly_slow(usual="gru")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "bug"), [("lstm", "GatesReorderedOnLoad"), ("gru", "BiasesClearedOnLoad")]
 )

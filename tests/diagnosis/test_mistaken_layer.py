@@ -29,6 +29,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.layer import Plain
+from rnnspec.reference.loop import Refused
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.subjects.subject import TorchSubject
@@ -46,6 +47,17 @@ def find(key: str) -> Hypothesis:
 def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Observation:
     target = Target(Maker(mistake, case, gradients), "mistaken", "mistaken", ())
     return Observation(TorchSubject(target, kind=case.config.kind), case)
+
+
+def test_an_empty_batch_is_refused_where_the_mistake_takes_it_for_an_empty_sequence() -> None:
+    empty, sequence = torch.zeros(3, 0, 2), torch.zeros(3, 1, 2)
+    case = Case(config=Config(2, 4), steps=3, batch=2)
+    transposed = find("axes.batch-first.input-and-output")
+    with pytest.raises(Refused, match="a sequence has no time step"):
+        Maker(transposed, case)(2, 4)(empty)
+    plain = Maker(find(BIAS_TWICE), case)(2, 4)
+    assert plain(empty)[0].shape == (3, 0, 4)
+    assert plain(sequence)[0].shape == (3, 1, 4)
 
 
 @pytest.mark.mostly_slow

@@ -31,10 +31,10 @@ from rnnspec.isolation.checker import Checker
 from rnnspec.isolation.guard import Guard
 from rnnspec.isolation.messages import (
     CheckRange,
-    Choice,
     Job,
     Precautions,
     Reported,
+    Sampling,
     WriteReport,
 )
 from rnnspec.options import CheckOptions, SizeSource
@@ -209,7 +209,7 @@ class Connection:
 def test_a_worker_draws_sizes_as_the_first_worker_chose() -> None:
     options = CheckOptions(**FEW, cases=14)
     job = Job("torch.nn:RNN", prepare_check, ("torch.nn:RNN", options))
-    choice = Choice("pool", ("the first worker says so",))
+    choice = Sampling("pool", ("the first worker says so",))
     connection: Any = Connection(CheckRange(9, 12, Precautions(), choice))
     guard = Guard(RawValue(Announcement), connection, 60.0, can_fork=False)
     checker = Checker(connection, job, guard)
@@ -217,7 +217,7 @@ def test_a_worker_draws_sizes_as_the_first_worker_chose() -> None:
     with pytest.raises(EOFError):
         checker.answer_requests()
     ready, *checked, done = connection.answers
-    assert (ready.size, ready.choice, done.stop) == (14, Choice("free"), 12)
+    assert (ready.size, ready.choice, done.stop) == (14, Sampling("free"), 12)
     assert checker.suite.sizes is SizeSource.POOL
     expected = replace(before, sizes=SizeSource.POOL)
     assert list(checker.suite.draw_cases(9, 12)) == list(expected.draw_cases(9, 12))
@@ -277,7 +277,7 @@ def test_faults_beyond_a_usual_path_are_found_with_every_source_of_sizes(
     assert {each.rule for each in report.faults} <= {"recurrence.output", "recurrence.h-n"}
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", ["pool", "free"])
 def test_a_whole_run_has_sizes_beyond_blocks_and_one_of_fewer_cases_need_not(sizes: str) -> None:
     options: dict[str, Any] = {"profile": "quick", "rules": "recurrence.output", "sizes": sizes}

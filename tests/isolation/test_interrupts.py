@@ -27,7 +27,7 @@ from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.messages import CheckedCase, pack
 from rnnspec.isolation.unfinished import Blank, fill_report
 from rnnspec.report.data import Result, RunVerdict, Verdict
-from rnnspec.selftest.matrix import Row, collect_rows
+from rnnspec.selftest.matrix import MatrixRow, collect_rows
 from rnnspec.subjects.steps import CALL, announce_step, refuse_after_interrupt
 from tests.report.reports import NOT_APPLICABLE, PASS, UNREACHED, make_report
 
@@ -261,9 +261,9 @@ def test_ctrl_c_in_this_process_ends_with_a_report_of_the_faults_found() -> None
 
 
 def test_an_interrupted_self_test_keeps_the_layers_checked_before() -> None:
-    row = Row("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
+    row = MatrixRow("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
 
-    def check(number: int) -> Iterator[Row]:
+    def check(number: int) -> Iterator[MatrixRow]:
         for _ in range(number):
             yield row
         raise KeyboardInterrupt

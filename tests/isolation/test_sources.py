@@ -16,7 +16,7 @@ from rnnspec.cli import status
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.journal import Journal, describe_run
-from rnnspec.isolation.messages import Choice, Job, Ready
+from rnnspec.isolation.messages import Job, Ready, Sampling
 from rnnspec.isolation.sources import find_change, read_sources
 from rnnspec.options import CheckOptions
 from rnnspec.subjects.target import resolve_target
@@ -127,7 +127,7 @@ def test_a_file_is_not_resumed_for_another_version_of_the_target(folder: Path) -
 def test_a_target_that_is_changed_during_the_run_is_refused() -> None:
     class Worker:
         def __init__(self) -> None:
-            self.answers = [Ready(9, Choice("free"), "", describe(a=each)) for each in "12"]
+            self.answers = [Ready(9, Sampling("free"), "", describe(a=each)) for each in "12"]
             self.waitables = (reading,)
 
         def receive(self) -> Any:

@@ -16,8 +16,8 @@ from rnnspec.cases.axes import DType
 from rnnspec.cli import status
 from rnnspec.contract.kinds import KINDS
 from rnnspec.errors import SelectionError
-from rnnspec.measuring.accuracy import Accuracy, Comparison, Group
-from rnnspec.measuring.errors import Quantity, Scope, list_parts, measure_units
+from rnnspec.measuring.accuracy import Accuracy, ErrorPair, Group
+from rnnspec.measuring.errors import ErrorScope, Quantity, list_parts, measure_units
 from rnnspec.measuring.exact import choose_numbers, compute_results
 from rnnspec.oracle import Problem, run_layers
 from rnnspec.selftest.bugs.precision import LateStepsCoarse
@@ -26,10 +26,10 @@ from tests.oracle.drawn import draw
 from tests.oracle.plain import distance, exact, forward
 
 SMALL: dict[str, Any] = {"size": ["3x4"], "dtype": ["float32"], "steps": 5, "cases": 1}
-OUTPUT, GRADIENT = Quantity("output", Scope.STEP), Quantity("input", Scope.CALL, "", True)
+OUTPUT, GRADIENT = Quantity("output", ErrorScope.STEP), Quantity("input", ErrorScope.CALL, "", True)
 
 
-def find(found: Accuracy, quantity: Quantity, group: int = 0) -> Comparison:
+def find(found: Accuracy, quantity: Quantity, group: int = 0) -> ErrorPair:
     """Return the comparison of one quantity."""
     return next(each for each in found.groups[group].comparisons if each.quantity == quantity)
 
@@ -123,10 +123,10 @@ def test_wrong_element_is_found_with_its_size_and_place() -> None:
     assert each.own.worst_at == (2, 1, 3)
     assert each.other.worst < 8
     assert (each.ratios["worst"] or 0.0) > 6
-    part = find(found, Quantity("output", Scope.STEP, "steps 3 to 4"))
+    part = find(found, Quantity("output", ErrorScope.STEP, "steps 3 to 4"))
     assert part.own is not None
     assert (part.own.worst, part.own.worst_at) == (each.own.worst, each.own.worst_at)
-    untouched = find(found, Quantity("output", Scope.STEP, "step 1"))
+    untouched = find(found, Quantity("output", ErrorScope.STEP, "step 1"))
     assert untouched.own == untouched.other
 
 
@@ -138,14 +138,16 @@ def test_layers_of_torch_have_the_errors_of_themselves(kind: str) -> None:
     names = {each.quantity.name for each in group.comparisons}
     assert names >= {*KINDS[kind].results, "input", *KINDS[kind].initial}
     scopes = {each.quantity.scope for each in group.comparisons}
-    assert scopes == ({Scope.CALL} if KINDS[kind].is_cell else {Scope.CALL, Scope.STEP})
+    assert scopes == (
+        {ErrorScope.CALL} if KINDS[kind].is_cell else {ErrorScope.CALL, ErrorScope.STEP}
+    )
     assert found.notes == ()
 
 
 def test_steps_with_larger_errors_are_distinguished() -> None:
     found = rnnspec.accuracy(LateStepsCoarse, size=["100x200"], dtype="float32", cases=1, batch=1)
     early, late = (
-        find(found, Quantity("output", Scope.STEP, part))
+        find(found, Quantity("output", ErrorScope.STEP, part))
         for part in ("steps 9 to 16", "steps 17 to 32")
     )
     assert early.own is not None
@@ -177,7 +179,7 @@ def test_stacks_have_no_single_steps_and_float64_has_no_gradients() -> None:
         nn.LSTM, **{**SMALL, "dtype": ["float64"]}, arguments={"num_layers": 2}
     )
     (group,) = found.groups
-    assert {each.quantity.scope for each in group.comparisons} == {Scope.CALL}
+    assert {each.quantity.scope for each in group.comparisons} == {ErrorScope.CALL}
     assert not any(each.quantity.is_gradient for each in group.comparisons)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnspec.models.building.meanings import Meaning, find_meaning
+from rnnspec.models.building.meanings import ArgumentMeaning, find_meaning
 from rnnspec.models.building.search import ArgumentSearch, refuse_descriptors
 
 
@@ -64,29 +64,29 @@ def choose(target: Any, **given: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "meaning"),
     [
-        ("vocab_size", Meaning.VOCABULARY),
-        ("ntoken", Meaning.VOCABULARY),
-        ("hidden_dim", Meaning.HIDDEN),
-        ("lstm_units", Meaning.HIDDEN),
-        ("n_layers", Meaning.LAYERS),
-        ("num_hidden_layers", Meaning.LAYERS),
-        ("dropout_p", Meaning.DROPOUT),
-        ("numClasses", Meaning.OUTPUTS),
-        ("embeddingDim", Meaning.EMBEDDING),
-        ("n_mels", Meaning.FEATURES),
-        ("seq_len", Meaning.STEPS),
-        ("max_len", Meaning.LIMIT),
-        ("pred_len", Meaning.HORIZON),
-        ("rnn_type", Meaning.KIND),
-        ("attn_model", Meaning.ATTENTION),
-        ("use_gpu", Meaning.GPU),
-        ("batchSize", Meaning.BATCH),
-        ("embed_num", Meaning.VOCABULARY),
-        ("n_gaussians", Meaning.MIXTURES),
-        ("quux", Meaning.UNKNOWN),
+        ("vocab_size", ArgumentMeaning.VOCABULARY),
+        ("ntoken", ArgumentMeaning.VOCABULARY),
+        ("hidden_dim", ArgumentMeaning.HIDDEN),
+        ("lstm_units", ArgumentMeaning.HIDDEN),
+        ("n_layers", ArgumentMeaning.LAYERS),
+        ("num_hidden_layers", ArgumentMeaning.LAYERS),
+        ("dropout_p", ArgumentMeaning.DROPOUT),
+        ("numClasses", ArgumentMeaning.OUTPUTS),
+        ("embeddingDim", ArgumentMeaning.EMBEDDING),
+        ("n_mels", ArgumentMeaning.FEATURES),
+        ("seq_len", ArgumentMeaning.STEPS),
+        ("max_len", ArgumentMeaning.LIMIT),
+        ("pred_len", ArgumentMeaning.HORIZON),
+        ("rnn_type", ArgumentMeaning.KIND),
+        ("attn_model", ArgumentMeaning.ATTENTION),
+        ("use_gpu", ArgumentMeaning.GPU),
+        ("batchSize", ArgumentMeaning.BATCH),
+        ("embed_num", ArgumentMeaning.VOCABULARY),
+        ("n_gaussians", ArgumentMeaning.MIXTURES),
+        ("quux", ArgumentMeaning.UNKNOWN),
     ],
 )
-def test_a_name_has_a_meaning(name: str, meaning: Meaning) -> None:
+def test_a_name_has_a_meaning(name: str, meaning: ArgumentMeaning) -> None:
     assert find_meaning(name) is meaning
 
 

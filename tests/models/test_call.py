@@ -14,8 +14,8 @@ from rnnspec.api.model import check_model, prepare_model_suite
 from rnnspec.cli import commands
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.models import list_advice, measure_readout
-from rnnspec.models.call import Call, CallError
-from rnnspec.models.forms import Axis, Readout, find_forms, name_axes
+from rnnspec.models.call import CallError, ModelCall
+from rnnspec.models.forms import Dimension, Readout, find_forms, name_axes
 from rnnspec.models.infer import Interface, infer_interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.trial import infer_call
@@ -62,7 +62,7 @@ CALLS = {
     "ForecasterOfFeatures": "model(x).flatten(1)",
     "ConvolutionBefore": "model(x.transpose(1, 2))",
     "ResetByTheCaller": "(model.init_hidden(batch), model(x))[1]",
-    "CellLoop": "model(x, state[0], state[1])",
+    "CellLoopClassifier": "model(x, state[0], state[1])",
 }
 EVERY = {
     "NumberAtEveryStep",
@@ -495,22 +495,22 @@ def test_the_command_takes_the_options_and_prints_the_call() -> None:
 
 
 def test_an_expression_is_checked_when_it_is_made() -> None:
-    assert Call("model(x, lengths)[0]").takes_lengths
-    assert Call("torch.stack([model(each) for each in x])").expression.startswith("torch")
+    assert ModelCall("model(x, lengths)[0]").takes_lengths
+    assert ModelCall("torch.stack([model(each) for each in x])").expression.startswith("torch")
     with pytest.raises(CallError, match="'hidden'"):
-        Call("model(x, hidden)")
+        ModelCall("model(x, hidden)")
 
 
 def test_axes_are_distinguished_by_two_sizes() -> None:
-    assert name_axes({(3, 5): (3, 5), (4, 7): (4, 7)}) == (Axis.BATCH, Axis.STEPS)
-    assert name_axes({(3, 5): (3, 5), (4, 7): (4, 5)}) == (Axis.BATCH, Axis.OTHER)
-    assert name_axes({(3, 5): (15, 5), (4, 7): (28, 5)}) == (Axis.BOTH, Axis.OTHER)
+    assert name_axes({(3, 5): (3, 5), (4, 7): (4, 7)}) == (Dimension.BATCH, Dimension.STEPS)
+    assert name_axes({(3, 5): (3, 5), (4, 7): (4, 5)}) == (Dimension.BATCH, Dimension.OTHER)
+    assert name_axes({(3, 5): (15, 5), (4, 7): (28, 5)}) == (Dimension.BOTH, Dimension.OTHER)
     assert name_axes({(3, 5): (3, 6), (4, 7): (4, 8)}) is None
 
 
 def test_with_one_number_of_steps_every_step_needs_three_axes() -> None:
-    assert name_axes({(3, 5): (3, 5), (4, 5): (4, 5)}) == (Axis.BATCH, Axis.OTHER)
-    assert name_axes({(3, 5): (3, 5, 2)}) == (Axis.BATCH, Axis.STEPS, Axis.OTHER)
+    assert name_axes({(3, 5): (3, 5), (4, 5): (4, 5)}) == (Dimension.BATCH, Dimension.OTHER)
+    assert name_axes({(3, 5): (3, 5, 2)}) == (Dimension.BATCH, Dimension.STEPS, Dimension.OTHER)
     assert find_forms({(3, 5): (2,)}) == ()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rnnspec.api.model import check_model
 from rnnspec.errors import SelectionError
-from rnnspec.models.call import Call
+from rnnspec.models.call import ModelCall
 from rnnspec.models.caller import wrap_states
 from rnnspec.report.data import RunVerdict, Verdict
 
@@ -238,7 +238,7 @@ def test_the_tensors_of_an_expression_follow_the_model_and_the_input() -> None:
     model, x = nn.Linear(5, 2).double(), torch.zeros(2, 3, 5, dtype=torch.float64)
 
     def evaluate(expression: str) -> Tensor:
-        value = Call(f"({expression}, model)[0]").evaluate(model, x, 2, 3)
+        value = ModelCall(f"({expression}, model)[0]").evaluate(model, x, 2, 3)
         assert isinstance(value, Tensor)
         return value
 

@@ -25,8 +25,8 @@ from rnnspec.report.execution import is_failing_program
 from rnnspec.report.literals import (
     ALL,
     MOST,
+    ComparisonRecorder,
     Keeper,
-    Recorder,
     Tolerance,
     choose_numbers,
     choose_tolerance,
@@ -166,7 +166,7 @@ def test_a_call_that_raises_is_all_that_a_program_needs(monkeypatch: pytest.Monk
 
 
 def test_only_the_worst_of_many_elements_are_compared() -> None:
-    expected, got = Recorder(), Recorder()
+    expected, got = ComparisonRecorder(), ComparisonRecorder()
     right = torch.zeros(3, 5, dtype=torch.float64)
     wrong = right.clone()
     wrong[1] = torch.tensor([0.5, 0.1, 0.4, 0.3, 0.2])
@@ -191,7 +191,7 @@ def test_many_units_are_compared_with_the_usual_tolerance(
 
 
 def test_comparisons_of_other_shapes_have_no_numbers() -> None:
-    expected, got = Recorder(), Recorder()
+    expected, got = ComparisonRecorder(), ComparisonRecorder()
     expected(0, torch.zeros(2), torch.zeros(2))
     got(0, torch.zeros(3), torch.zeros(2))
     assert choose_numbers(expected, got, Tolerance(0.0, 0.0, "")) is None
@@ -200,7 +200,7 @@ def test_comparisons_of_other_shapes_have_no_numbers() -> None:
 def test_repeated_comparisons_take_their_numbers_in_turn() -> None:
     snippet = Snippet("for one, other in pairs:\n    close(one, other)\nclose(*both)")
     marked = mark_comparisons(snippet).code
-    expected, got = Recorder(), Recorder()
+    expected, got = ComparisonRecorder(), ComparisonRecorder()
     one = torch.ones(1, dtype=torch.float64)
     scope: dict[str, Any] = {"pairs": [(one, one), ((one, 2 * one), (one, 2 * one))]}
     for recorder, factor in ((expected, 1), (got, 3)):

@@ -20,14 +20,14 @@ from torch import nn
 
 import rnnspec
 from rnnspec.cli import status
-from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
+from rnnspec.comparing.report import CandidateFault, ComparisonReport, RemarkText
 from rnnspec.comparing.report import write_comparison as write_page_of_comparison
 from rnnspec.report.data import Report
 from rnnspec.report.error_map import ErrorMap
 from rnnspec.report.locating import MOST_BINS, make_error_map
 from rnnspec.report.page import format_page
 from rnnspec.report.reading import parse_report
-from rnnspec.rulekit.violation import Comparison
+from rnnspec.rulekit.violation import ComparedArrays
 from rnnspec.suites.layer import LayerSuite
 from tests.report.reports import (
     BLOCKED,
@@ -52,7 +52,7 @@ def make_errors() -> ErrorMap:
     error = np.full((70, 3, 8), 1e-9)
     error[40:, :, 4:] = 0.5
     error[50, 1, 7] = np.nan
-    return make_error_map(Comparison("output", error, np.full_like(error, 1e-8)), "RNN(1, 8)")
+    return make_error_map(ComparedArrays("output", error, np.full_like(error, 1e-8)), "RNN(1, 8)")
 
 
 def make_full() -> Report:
@@ -76,7 +76,7 @@ def make_full() -> Report:
 
 
 def make_comparison(**changes: Any) -> ComparisonReport:
-    fault = Fault(
+    fault = CandidateFault(
         "values", "forgets", "it forgets", "output is wrong", {"steps": 65}, "", "assert False\n"
     )
     found = ComparisonReport(
@@ -151,7 +151,7 @@ def test_page_has_everything_that_the_report_has() -> None:
 def test_page_shows_errors_and_bounds_of_a_layer_without_faults(
     layer: type[nn.Module], rule: str, size: str
 ) -> None:
-    report = rnnspec.check(layer, profile="quick", rules=[rule])
+    report = rnnspec.check(layer, profile="quick", rules=[rule], cases=60)
     assert report.ok
     assert report.errors is not None
     assert report.errors.wrong == 0
@@ -200,7 +200,7 @@ def test_no_text_of_the_subject_breaks_the_page() -> None:
 
 
 def test_no_text_of_a_candidate_breaks_the_page(tmp_path: Path) -> None:
-    fault = Fault(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 1}, HOSTILE, HOSTILE)
+    fault = CandidateFault(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 1}, HOSTILE, HOSTILE)
     report = make_comparison(
         reference=HOSTILE,
         candidate=HOSTILE,
@@ -237,14 +237,14 @@ def test_error_map_counts_wrong_elements_along_each_dimension() -> None:
 def test_dimensions_of_a_cell_are_named_without_the_first() -> None:
     error = np.ones((2, 3))
     for quantity, names in (("h_1", ["sample", "unit"]), ("part", ["dimension 0", "dimension 1"])):
-        found = make_error_map(Comparison(quantity, error, np.zeros_like(error)), "a case")
+        found = make_error_map(ComparedArrays(quantity, error, np.zeros_like(error)), "a case")
         assert [profile.name for profile in found.profiles] == names
 
 
 def test_error_map_without_a_bound_shows_the_largest_error() -> None:
     error = np.array([[0.0, 0.25, 0.5], [0.0, 0.0, 0.125]])
     allowed = np.where(error > 0.2, 0.0, np.inf)
-    found = make_error_map(Comparison("gradient of weight_ih_l0", error, allowed), "a case")
+    found = make_error_map(ComparedArrays("gradient of weight_ih_l0", error, allowed), "a case")
     rows, columns = found.profiles
     assert (rows.name, columns.name) == ("row", "column")
     assert rows.errors == (0.5, 0.125)

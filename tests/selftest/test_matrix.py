@@ -10,11 +10,11 @@ import pytest
 
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
-from rnnspec.selftest.matrix import Matrix, Row, build_matrix, select_subjects
+from rnnspec.selftest.matrix import Matrix, MatrixRow, build_matrix, select_subjects
 from rnnspec.selftest.model_matrix import build_model_matrix
 from rnnspec.selftest.picture import draw_svg, format_matrix
 
-DETECTED = Row(
+DETECTED = MatrixRow(
     "Detected",
     "a story",
     "states.initial-state-used",
@@ -23,11 +23,11 @@ DETECTED = Row(
     "quick",
     {"states.initial-state-used": 3, "recurrence.h-n": 1},
 )
-SURVIVOR = Row(
+SURVIVOR = MatrixRow(
     "Survivor", "a story", "states.initial-state-used", None, False, "", {"recurrence.h-n": 1}
 )
-CORRECT = Row("Correct", "", "", None, False, "", {})
-ACCUSED = Row("Accused", "", "", None, False, "", {"states.initial-state-used": 1})
+CORRECT = MatrixRow("Correct", "", "", None, False, "", {})
+ACCUSED = MatrixRow("Accused", "", "", None, False, "", {"states.initial-state-used": 1})
 
 
 def test_survivors_are_bugs_that_their_rule_misses_and_correct_layers_that_are_accused() -> None:

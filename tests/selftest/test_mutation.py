@@ -25,11 +25,11 @@ from rnnspec.selftest import mutation
 from rnnspec.selftest.differences import are_alike
 from rnnspec.selftest.mutants import Mutant, list_mutants
 from rnnspec.selftest.mutation import (
+    MutantOutcome,
+    MutantResult,
     Mutation,
     MutationOptions,
     Original,
-    Outcome,
-    Result,
     check_mutant,
     examine,
     find_source,
@@ -39,7 +39,7 @@ from rnnspec.selftest.mutation import (
     plant,
     write_mutant,
 )
-from rnnspec.selftest.uses import ACTIONS, Action, Call, Use, observe_use, uses
+from rnnspec.selftest.uses import ACTIONS, Action, CallAction, Use, observe_use, uses
 from rnnspec.subjects.target import resolve_target
 
 SOURCE = """
@@ -83,7 +83,7 @@ def check(
     source: str = SOURCE,
     options: MutationOptions = OPTIONS,
     reached: frozenset[str] = BASIS,
-) -> Result:
+) -> MutantResult:
     """Check a mutant in which one text replaces another."""
     start = source.index(before)
     line = source[:start].count("\n") + 1
@@ -95,13 +95,13 @@ def check(
 
 def test_a_mutant_that_breaks_a_rule_is_detected(layer: str, tmp_path: Path) -> None:
     found = check(layer, tmp_path, "return output, state", "return state, output")
-    assert (found.outcome, found.rule) == (Outcome.DETECTED, "shapes.output")
+    assert (found.outcome, found.rule) == (MutantOutcome.DETECTED, "shapes.output")
     assert found.line == 14
 
 
 def test_a_mutant_without_an_effect_is_equivalent(layer: str, tmp_path: Path) -> None:
     found = check(layer, tmp_path, "else 1", "else 1.0")
-    assert found.outcome is Outcome.EQUIVALENT
+    assert found.outcome is MutantOutcome.EQUIVALENT
 
 
 def test_a_mutant_that_no_rule_sees_is_a_survivor_with_the_smallest_use(
@@ -109,15 +109,15 @@ def test_a_mutant_that_no_rule_sees_is_a_survivor_with_the_smallest_use(
 ) -> None:
     options = replace(OPTIONS, uses=6)
     found = check(layer, tmp_path, "1 if self.training", "2 if self.training", options=options)
-    assert found.outcome is Outcome.SURVIVOR
+    assert found.outcome is MutantOutcome.SURVIVOR
     assert found.use.startswith("RNN(1, 1)")
 
 
 @pytest.mark.parametrize(
-    ("differing", "outcome"), [(True, Outcome.EQUIVALENT), (False, Outcome.REFUSED)]
+    ("differing", "outcome"), [(True, MutantOutcome.EQUIVALENT), (False, MutantOutcome.REFUSED)]
 )
 def test_only_mutants_that_differ_are_checked_with_differing(
-    layer: str, tmp_path: Path, differing: bool, outcome: Outcome
+    layer: str, tmp_path: Path, differing: bool, outcome: MutantOutcome
 ) -> None:
     options = replace(OPTIONS, differing=differing)
     reached = frozenset({"shapes.hidden-size"})
@@ -133,7 +133,7 @@ def test_a_mutant_that_cannot_be_imported_is_invalid(
     layer: str, tmp_path: Path, after: str, message: str
 ) -> None:
     found = check(layer, tmp_path, "class Gate(nn.RNN)", after)
-    assert found.outcome is Outcome.INVALID
+    assert found.outcome is MutantOutcome.INVALID
     assert message in found.message
 
 
@@ -191,12 +191,12 @@ def test_the_source_of_a_planted_layer_is_the_changed_one(layer: str, tmp_path: 
 
 CONFIG = Config(2, 3, kind="lstm", batch_first=True, bidirectional=True, num_layers=2)
 CALLS = (
-    Call(4, 3, state="random", backward=2),
-    Call(4, 3, layout="packed", state="learned", mode="no_grad"),
-    Call(4, 3, layout="unsorted", memory="transposed", backward=1),
-    Call(2, 2, layout="unbatched", loop=3, scale=float("nan")),
-    Call(2, 3, wrong="features"),
-    Call(2, 3, wrong="state dtype", state="zeros", memory="expanded"),
+    CallAction(4, 3, state="random", backward=2),
+    CallAction(4, 3, layout="packed", state="learned", mode="no_grad"),
+    CallAction(4, 3, layout="unsorted", memory="transposed", backward=1),
+    CallAction(2, 2, layout="unbatched", loop=3, scale=float("nan")),
+    CallAction(2, 3, wrong="features"),
+    CallAction(2, 3, wrong="state dtype", state="zeros", memory="expanded"),
 )
 QUICK_ACTIONS = tuple(name for name in ACTIONS if name not in ("jvp", "call on meta"))
 """The two others import the compiler of torch, which takes seconds."""
@@ -243,13 +243,13 @@ def test_layers_that_do_the_same_agree_in_every_action() -> None:
     ],
 )
 def test_layers_that_differ_in_a_call_do_not_agree(
-    change: Callable[[Tensor], Tensor], call: Call
+    change: Callable[[Tensor], Tensor], call: CallAction
 ) -> None:
     assert not agree(change, call)
 
 
 @pytest.mark.parametrize("call", CALLS[-2:])
-def test_a_wrong_call_is_seen_as_such(call: Call) -> None:
+def test_a_wrong_call_is_seen_as_such(call: CallAction) -> None:
     *_, last = observe_use(nn.LSTM, Use(CONFIG, actions=(call,)))
     assert last[0] == "raises"
 
@@ -279,8 +279,10 @@ def test_a_use_is_read_in_one_line(use: Use) -> None:
 
 def test_a_report_has_the_line_the_change_and_the_use_of_each_survivor() -> None:
     results = (
-        Result("a", "number", 3, "x = 1", "x = 2", Outcome.DETECTED, "states.order"),
-        Result("b", "number", 4, "y = 1", "y = 2", Outcome.SURVIVOR, use="RNN(1, 1): jvp"),
+        MutantResult("a", "number", 3, "x = 1", "x = 2", MutantOutcome.DETECTED, "states.order"),
+        MutantResult(
+            "b", "number", 4, "y = 1", "y = 2", MutantOutcome.SURVIVOR, use="RNN(1, 1): jvp"
+        ),
     )
     found = Mutation("m:RNN", "rnn", "quick", 0, 9, 50, results)
     text = format_mutation(found)
@@ -288,7 +290,7 @@ def test_a_report_has_the_line_the_change_and_the_use_of_each_survivor() -> None
     assert "SURVIVOR  line 4  (number)\n  - y = 1\n  + y = 2\n  differs in  RNN(1, 1): jvp" in text
     data = json.loads(json.dumps(found.as_dict()))
     assert data["counts"] == {"detected": 1, "survivor": 1}
-    assert tuple(map(Result.from_dict, data["results"])) == results
+    assert tuple(map(MutantResult.from_dict, data["results"])) == results
 
 
 @pytest.mark.parametrize(

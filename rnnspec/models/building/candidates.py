@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnspec.contract import kinds
-from rnnspec.models.building.meanings import LONGEST, Meaning, Sizes, find_meaning
+from rnnspec.models.building.meanings import LONGEST, ArgumentMeaning, Sizes, find_meaning
 from rnnspec.models.building.values import (
     Access,
     Built,
-    Plain,
+    PlainValue,
     Record,
     Value,
     Vocabulary,
@@ -45,7 +45,7 @@ USUAL_DROPOUT = 0.2
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ArgumentContext:
     """Information about an argument besides its name.
 
     `module` contains the names of the target's own module, `strings` the strings in the code that
@@ -59,14 +59,14 @@ class Surroundings:
     depth: int = 0
 
 
-def list_candidates(name: str, annotation: Any, known: Surroundings) -> list[Value]:
+def list_candidates(name: str, annotation: Any, known: ArgumentContext) -> list[Value]:
     """Return the values to try for an argument, most likely first."""
     meaning = find_meaning(name)
     is_plain = _resolve(annotation, known) in (bool, int, float, str)
     objects = [] if is_plain else list(_list_objects(name, meaning, known))
     plain = list(_list_by_meaning(meaning, name, known))
     # A configuration class with required arguments can rarely be built: it reads files.
-    is_last = meaning is Meaning.CONFIG and any(map(get_entries, objects))
+    is_last = meaning is ArgumentMeaning.CONFIG and any(map(get_entries, objects))
     found = [
         *_list_by_annotation(annotation, meaning, name, known),
         *([*plain, *objects] if is_last else [*objects, *plain]),
@@ -85,10 +85,10 @@ def list_required(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return [each for each in parameters if each.default is each.empty and each.kind not in variadic]
 
 
-def choose_first(function: Callable[..., Any], known: Surroundings) -> dict[str, Value]:
+def choose_first(function: Callable[..., Any], known: ArgumentContext) -> dict[str, Value]:
     """Return the most likely value for each required argument of a callable."""
     strings = known.strings or list_strings(function)
-    inner = Surroundings(known.sizes, known.module, strings, known.own, known.depth)
+    inner = ArgumentContext(known.sizes, known.module, strings, known.own, known.depth)
     return {
         each.name: list_candidates(each.name, each.annotation, inner)[0]
         for each in list_required(function)
@@ -109,19 +109,19 @@ def list_strings(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _list_by_annotation(
-    annotation: Any, meaning: Meaning, name: str, known: Surroundings
+    annotation: Any, meaning: ArgumentMeaning, name: str, known: ArgumentContext
 ) -> Iterator[Value]:
     """Yield values that follow only from an annotation, such as an enum or a configuration."""
     given = _resolve(annotation, known)
     if typing.get_origin(given) is typing.Literal:
-        yield from (Plain(repr(each)) for each in typing.get_args(given))
+        yield from (PlainValue(repr(each)) for each in typing.get_args(given))
     elif inspect.isclass(given) and issubclass(given, Enum):
-        yield from (Plain(f"{given.__name__}.{each.name}") for each in given)
-    elif given is bool and meaning not in (Meaning.BIDIRECTIONAL, Meaning.GPU):
-        yield from (Plain("False"), Plain("True"))
+        yield from (PlainValue(f"{given.__name__}.{each.name}") for each in given)
+    elif given is bool and meaning not in (ArgumentMeaning.BIDIRECTIONAL, ArgumentMeaning.GPU):
+        yield from (PlainValue("False"), PlainValue("True"))
     elif given in (list, tuple) or typing.get_origin(given) in (list, tuple):
         yield from _list_sequences(given, meaning, name, known)
-    elif given is dict and meaning is Meaning.CONFIG:
+    elif given is dict and meaning is ArgumentMeaning.CONFIG:
         yield Record(Access.ITEMS)
     elif given is Tensor:
         yield from _list_matrices(known)
@@ -131,7 +131,7 @@ def _list_by_annotation(
         yield from _build(given, known)
 
 
-def _resolve(annotation: Any, known: Surroundings) -> Any:
+def _resolve(annotation: Any, known: ArgumentContext) -> Any:
     """Return an annotation as an object; for `X | None`, return X."""
     # With `from __future__ import annotations`, every annotation is a string.
     if isinstance(annotation, str):
@@ -144,80 +144,90 @@ def _resolve(annotation: Any, known: Surroundings) -> Any:
 
 
 def _list_sequences(
-    annotation: Any, meaning: Meaning, name: str, known: Surroundings
+    annotation: Any, meaning: ArgumentMeaning, name: str, known: ArgumentContext
 ) -> Iterator[Value]:
     inner = next(iter(typing.get_args(annotation)), None)
-    if inner is str or meaning in (Meaning.WORDS, Meaning.CLASSES):
-        yield from _list_by_meaning(Meaning.WORDS, name, known)
-    elif meaning is Meaning.DROPOUT:
-        yield Plain(f"[{USUAL_DROPOUT}, {USUAL_DROPOUT}]")
+    if inner is str or meaning in (ArgumentMeaning.WORDS, ArgumentMeaning.CLASSES):
+        yield from _list_by_meaning(ArgumentMeaning.WORDS, name, known)
+    elif meaning is ArgumentMeaning.DROPOUT:
+        yield PlainValue(f"[{USUAL_DROPOUT}, {USUAL_DROPOUT}]")
     else:
-        size = next(_list_by_meaning(meaning, name, known), Plain(str(known.sizes.hidden))).write()
-        yield Plain(f"[{size}, {size}]")
+        size = next(
+            _list_by_meaning(meaning, name, known), PlainValue(str(known.sizes.hidden))
+        ).write()
+        yield PlainValue(f"[{size}, {size}]")
 
 
-def _list_by_meaning(meaning: Meaning, name: str, known: Surroundings) -> Iterator[Value]:
-    yield from (Plain(repr(each)) for each in _list_numbers(meaning, name, known.sizes))
-    texts: dict[Meaning, tuple[str, ...]] = {
-        Meaning.KIND: CELLS,
-        Meaning.ATTENTION: ATTENTIONS,
-        Meaning.ACTIVATION: ACTIVATIONS,
-        Meaning.TEXT: ("model",),
+def _list_by_meaning(
+    meaning: ArgumentMeaning, name: str, known: ArgumentContext
+) -> Iterator[Value]:
+    yield from (PlainValue(repr(each)) for each in _list_numbers(meaning, name, known.sizes))
+    texts: dict[ArgumentMeaning, tuple[str, ...]] = {
+        ArgumentMeaning.KIND: CELLS,
+        ArgumentMeaning.ATTENTION: ATTENTIONS,
+        ArgumentMeaning.ACTIVATION: ACTIVATIONS,
+        ArgumentMeaning.TEXT: ("model",),
     }
     usual = _sort_strings(known.strings, texts.get(meaning, ()))
-    yield from (Plain(repr(each)) for each in usual)
-    if meaning in (Meaning.MAPPING, Meaning.WORDS):
+    yield from (PlainValue(repr(each)) for each in usual)
+    if meaning in (ArgumentMeaning.MAPPING, ArgumentMeaning.WORDS):
         yield Vocabulary(known.sizes.vocabulary, MARKS)
-    yield from map(Plain, _list_expressions(meaning, known.sizes))
-    if meaning is Meaning.MATRIX:
+    yield from map(PlainValue, _list_expressions(meaning, known.sizes))
+    if meaning is ArgumentMeaning.MATRIX:
         # Matrices come from NumPy, weights and vectors from torch.
         is_array = "matrix" in name.lower()
         yield from sorted(_list_matrices(known), key=lambda each: is_array != _is_array(each))
-    if meaning is Meaning.EMBEDDING:
+    if meaning is ArgumentMeaning.EMBEDDING:
         yield from _list_embeddings(known)
-    if meaning is Meaning.CONFIG:
+    if meaning is ArgumentMeaning.CONFIG:
         yield Record()
 
 
-def _list_numbers(meaning: Meaning, name: str, sizes: Sizes) -> tuple[int | float, ...]:
-    numbers: dict[Meaning, tuple[int | float, ...]] = {
-        Meaning.BATCH: (ModelCase().batch,),
-        Meaning.DROPOUT: (USUAL_DROPOUT,),
-        Meaning.RATE: (0.1, 1.0, 0),
-        Meaning.LAYERS: (sizes.layers, 1),
-        Meaning.DIRECTIONS: (sizes.directions, 1),
-        Meaning.HEADS: (2, 1),
-        Meaning.KERNEL: (3, 1),
-        Meaning.FACTOR: (1, 2),
-        Meaning.MIXTURES: (2, 1),  # the weight of a single component is constant
-        Meaning.CHANNELS: (1, 3, sizes.features),
-        Meaning.FILTERS: (sizes.hidden,),
-        Meaning.HEIGHT: (32, 28, 64),
-        Meaning.LIMIT: (LONGEST, 6),
-        Meaning.HORIZON: (2, 1, 6),
-        Meaning.STEPS: (6,),
-        Meaning.VOCABULARY: (sizes.vocabulary,),
-        Meaning.EMBEDDING: (sizes.embedding,),
-        Meaning.OUTPUTS: (sizes.outputs, 1),
-        Meaning.HIDDEN: (sizes.hidden,),
-        Meaning.FEATURES: (sizes.features, 1),
-        Meaning.ID: (next((IDS[word] for word in name.lower().split("_") if word in IDS), 2),),
+def _list_numbers(meaning: ArgumentMeaning, name: str, sizes: Sizes) -> tuple[int | float, ...]:
+    numbers: dict[ArgumentMeaning, tuple[int | float, ...]] = {
+        ArgumentMeaning.BATCH: (ModelCase().batch,),
+        ArgumentMeaning.DROPOUT: (USUAL_DROPOUT,),
+        ArgumentMeaning.RATE: (0.1, 1.0, 0),
+        ArgumentMeaning.LAYERS: (sizes.layers, 1),
+        ArgumentMeaning.DIRECTIONS: (sizes.directions, 1),
+        ArgumentMeaning.HEADS: (2, 1),
+        ArgumentMeaning.KERNEL: (3, 1),
+        ArgumentMeaning.FACTOR: (1, 2),
+        ArgumentMeaning.MIXTURES: (2, 1),  # the weight of a single component is constant
+        ArgumentMeaning.CHANNELS: (1, 3, sizes.features),
+        ArgumentMeaning.FILTERS: (sizes.hidden,),
+        ArgumentMeaning.HEIGHT: (32, 28, 64),
+        ArgumentMeaning.LIMIT: (LONGEST, 6),
+        ArgumentMeaning.HORIZON: (2, 1, 6),
+        ArgumentMeaning.STEPS: (6,),
+        ArgumentMeaning.VOCABULARY: (sizes.vocabulary,),
+        ArgumentMeaning.EMBEDDING: (sizes.embedding,),
+        ArgumentMeaning.OUTPUTS: (sizes.outputs, 1),
+        ArgumentMeaning.HIDDEN: (sizes.hidden,),
+        ArgumentMeaning.FEATURES: (sizes.features, 1),
+        ArgumentMeaning.ID: (
+            next((IDS[word] for word in name.lower().split("_") if word in IDS), 2),
+        ),
     }
     return numbers.get(meaning, ())
 
 
-def _list_expressions(meaning: Meaning, sizes: Sizes) -> tuple[str, ...]:
-    expressions: dict[Meaning, tuple[str, ...]] = {
-        Meaning.SWITCH: ("False", "True"),
-        Meaning.BIDIRECTIONAL: ("True", "False") if sizes.directions == 2 else ("False", "True"),
-        Meaning.GPU: ("False", "None", "'cpu'"),
-        Meaning.DEVICE: ("torch.device('cpu')", "'cpu'", "False"),
-        Meaning.WORDS: (f"[*map(str, range({sizes.vocabulary}))]", str(sizes.vocabulary)),
-        Meaning.CLASSES: ("['O', 'B', 'I', 'E']", str(sizes.outputs)),
-        Meaning.SHAPE: (f"(6, {sizes.features})", f"({sizes.features},)"),
-        Meaning.LOSS: ("torch.nn.MSELoss()", "None"),
-        Meaning.ACTIVATION: ("torch.nn.Tanh()", "torch.tanh"),
-        Meaning.KIND: tuple(kind.qualified_name for kind in (*BY_GATES[:2], kinds.CELLS[-1])),
+def _list_expressions(meaning: ArgumentMeaning, sizes: Sizes) -> tuple[str, ...]:
+    expressions: dict[ArgumentMeaning, tuple[str, ...]] = {
+        ArgumentMeaning.SWITCH: ("False", "True"),
+        ArgumentMeaning.BIDIRECTIONAL: ("True", "False")
+        if sizes.directions == 2
+        else ("False", "True"),
+        ArgumentMeaning.GPU: ("False", "None", "'cpu'"),
+        ArgumentMeaning.DEVICE: ("torch.device('cpu')", "'cpu'", "False"),
+        ArgumentMeaning.WORDS: (f"[*map(str, range({sizes.vocabulary}))]", str(sizes.vocabulary)),
+        ArgumentMeaning.CLASSES: ("['O', 'B', 'I', 'E']", str(sizes.outputs)),
+        ArgumentMeaning.SHAPE: (f"(6, {sizes.features})", f"({sizes.features},)"),
+        ArgumentMeaning.LOSS: ("torch.nn.MSELoss()", "None"),
+        ArgumentMeaning.ACTIVATION: ("torch.nn.Tanh()", "torch.tanh"),
+        ArgumentMeaning.KIND: tuple(
+            kind.qualified_name for kind in (*BY_GATES[:2], kinds.CELLS[-1])
+        ),
     }
     return expressions.get(meaning, ())
 
@@ -228,48 +238,51 @@ def _sort_strings(strings: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str
     return (*named, *(each for each in usual if each not in named))
 
 
-def _list_matrices(known: Surroundings) -> Iterator[Value]:
+def _list_matrices(known: ArgumentContext) -> Iterator[Value]:
     sizes = known.sizes
     for rows, columns in (
         (sizes.vocabulary, sizes.embedding),
         (sizes.vocabulary, sizes.hidden),
     ):
-        yield Plain(f"torch.linspace(-1, 1, {rows * columns}).view({rows}, {columns})")
-        yield Plain(f"numpy.linspace(-1, 1, {rows * columns}).reshape({rows}, {columns})")
-    yield Plain("None")
+        yield PlainValue(f"torch.linspace(-1, 1, {rows * columns}).view({rows}, {columns})")
+        yield PlainValue(f"numpy.linspace(-1, 1, {rows * columns}).reshape({rows}, {columns})")
+    yield PlainValue("None")
 
 
 def _is_array(value: Value) -> bool:
     return value.write().startswith("numpy.")
 
 
-def _list_embeddings(known: Surroundings) -> Iterator[Value]:
+def _list_embeddings(known: ArgumentContext) -> Iterator[Value]:
     sizes = known.sizes
     for width in (sizes.hidden, sizes.embedding):
-        yield Plain(f"torch.nn.Embedding({sizes.vocabulary}, {width})")
+        yield PlainValue(f"torch.nn.Embedding({sizes.vocabulary}, {width})")
     yield from _list_matrices(known)
 
 
-def _list_others(meaning: Meaning, known: Surroundings) -> Iterator[Value]:
+def _list_others(meaning: ArgumentMeaning, known: ArgumentContext) -> Iterator[Value]:
     """Yield further values, in case the name is misunderstood or unknown."""
     sizes = known.sizes
-    if meaning is Meaning.UNKNOWN:
-        yield from (Plain(repr(each)) for each in known.strings[:4] if len(known.strings) < 6)
-        yield Plain(str(sizes.hidden))
-    yield from map(Plain, (str(sizes.hidden), "1", "None", "False"))
-    yield from (Record(), Record(Access.ITEMS), Plain(f"[{sizes.hidden}, {sizes.hidden}]"))
+    if meaning is ArgumentMeaning.UNKNOWN:
+        yield from (PlainValue(repr(each)) for each in known.strings[:4] if len(known.strings) < 6)
+        yield PlainValue(str(sizes.hidden))
+    yield from map(PlainValue, (str(sizes.hidden), "1", "None", "False"))
+    yield from (Record(), Record(Access.ITEMS), PlainValue(f"[{sizes.hidden}, {sizes.hidden}]"))
     usual = (CELLS[0], CELLS[3], ATTENTIONS[0], ACTIVATIONS[0])
-    yield from (Plain(repr(each)) for each in _sort_strings(known.strings, usual))
+    yield from (PlainValue(repr(each)) for each in _sort_strings(known.strings, usual))
 
 
-def _list_objects(name: str, meaning: Meaning, known: Surroundings) -> Iterator[Value]:
+def _list_objects(name: str, meaning: ArgumentMeaning, known: ArgumentContext) -> Iterator[Value]:
     """Yield instances of classes in the target's module whose names contain the argument's name.
 
     They are modules or configurations.
     """
-    if meaning not in (Meaning.MODULE, Meaning.CONFIG, Meaning.UNKNOWN) or known.depth > 2:
+    if (
+        meaning not in (ArgumentMeaning.MODULE, ArgumentMeaning.CONFIG, ArgumentMeaning.UNKNOWN)
+        or known.depth > 2
+    ):
         return
-    word = "config" if meaning is Meaning.CONFIG else name.lower().replace("_", "")
+    word = "config" if meaning is ArgumentMeaning.CONFIG else name.lower().replace("_", "")
     if len(word) < 3:  # most class names contain such short strings
         return
     short = {"enc": "encoder", "dec": "decoder", "attn": "attention"}.get(word, word)
@@ -280,12 +293,12 @@ def _list_objects(name: str, meaning: Meaning, known: Surroundings) -> Iterator[
         and each.__module__ == known.module.get("__name__")
         and title == each.__name__ != known.own
         and short in title.lower()
-        and (issubclass(each, nn.Module) == (meaning is not Meaning.CONFIG))
+        and (issubclass(each, nn.Module) == (meaning is not ArgumentMeaning.CONFIG))
     ]
     for each in sorted(found, key=lambda each: len(each.__name__)):
         yield from _build(each, known)
 
 
-def _build(chosen: Any, known: Surroundings) -> Iterator[Value]:
-    inner = Surroundings(known.sizes, known.module, (), chosen.__name__, known.depth + 1)
+def _build(chosen: Any, known: ArgumentContext) -> Iterator[Value]:
+    inner = ArgumentContext(known.sizes, known.module, (), chosen.__name__, known.depth + 1)
     yield Built(chosen.__name__, choose_first(chosen, inner))

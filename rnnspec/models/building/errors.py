@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from rnnspec.models.building.candidates import Surroundings, list_candidates
-from rnnspec.models.building.meanings import Meaning, find_meaning
+from rnnspec.models.building.candidates import ArgumentContext, list_candidates
+from rnnspec.models.building.meanings import ArgumentMeaning, find_meaning
 from rnnspec.models.building.values import (
     Access,
     Place,
-    Plain,
+    PlainValue,
     Record,
     Value,
     Vocabulary,
@@ -114,7 +114,7 @@ def correct_values(
     values: Mapping[str, Value],
     error: BaseException,
     objects: Mapping[str, Any],
-    known: Surroundings,
+    known: ArgumentContext,
 ) -> dict[str, Value] | None:
     """Return the values with the entry that an exception requires, or None if it requires none.
 
@@ -131,7 +131,7 @@ def _correct_attribute(
     values: Mapping[str, Value],
     error: AttributeError,
     objects: Mapping[str, Any],
-    known: Surroundings,
+    known: ArgumentContext,
 ) -> dict[str, Value] | None:
     name, line = error.name or "", find_line(error)
     # Equal small numbers are the same object, so use the line to find the right argument.
@@ -149,7 +149,7 @@ def _correct_attribute(
             chosen = list_candidates(name, None, known)[0]
             # `config.embedding.dim` is an entry, `weights.dim()` is a method.
             is_tensor = name in OF_TENSORS and (len(place) == 1 or name not in ("dim", "size"))
-            other = Plain("torch.rand(20, 8)") if is_tensor else _hold(name, chosen)
+            other = PlainValue("torch.rand(20, 8)") if is_tensor else _hold(name, chosen)
             return put_value(values, place, other)
     return None
 
@@ -159,7 +159,7 @@ def _hold(name: str, value: Value) -> Record:
 
 
 def _extend_record(
-    values: Mapping[str, Value], place: Place, record: Record, name: str, known: Surroundings
+    values: Mapping[str, Value], place: Place, record: Record, name: str, known: ArgumentContext
 ) -> dict[str, Value]:
     if record.access is Access.ATTRIBUTES and name in OF_DICTIONARIES:
         return put_value(values, place, Record(Access.ITEMS, record.entries))
@@ -193,7 +193,7 @@ MISSING = SimpleNamespace()
 
 
 def _correct_key(
-    values: Mapping[str, Value], key: str, line: str, known: Surroundings
+    values: Mapping[str, Value], key: str, line: str, known: ArgumentContext
 ) -> dict[str, Value] | None:
     """Add a missing key to a dictionary, preferring the dictionary before the key in the line."""
     lacking = [
@@ -226,7 +226,7 @@ def _rate_place(place: Place, key: str, line: str) -> tuple[bool, bool]:
 def list_alternatives(
     values: Mapping[str, Value],
     error: BaseException | None,
-    known: Surroundings,
+    known: ArgumentContext,
     annotations: Mapping[str, Any],
 ) -> Iterator[dict[str, Value]]:
     """Yield the values with a single replacement, starting with names in the line of the error.
@@ -240,7 +240,7 @@ def list_alternatives(
     yield from _replace_each(values, first, known, annotations)
     for place, _ in places:
         if place[-1] in switches:
-            yield put_value(values, place, Plain(switches[place[-1]]))
+            yield put_value(values, place, PlainValue(switches[place[-1]]))
     rest = [each for each in places if each[0][-1] not in named]
     yield from _replace_each(values, rest, known, annotations)
 
@@ -248,7 +248,7 @@ def list_alternatives(
 def _replace_each(
     values: Mapping[str, Value],
     places: Iterable[tuple[Place, Value]],
-    known: Surroundings,
+    known: ArgumentContext,
     annotations: Mapping[str, Any],
 ) -> Iterator[dict[str, Value]]:
     """Yield the values with another candidate at one of the places."""
@@ -264,5 +264,5 @@ def _rate_doubt(place: Place, value: Value, named: frozenset[str]) -> tuple[bool
 
     A configuration whose entries were read is less doubtful than other values.
     """
-    is_known = find_meaning(place[-1]) is not Meaning.UNKNOWN
+    is_known = find_meaning(place[-1]) is not ArgumentMeaning.UNKNOWN
     return place[-1] not in named, bool(get_entries(value)), is_known

@@ -41,7 +41,7 @@ OTHER_SIZES = (
 """Further sizes, for models that need equal sizes, or a single layer or direction."""
 
 
-class Meaning(Enum):
+class ArgumentMeaning(Enum):
     """The meaning of an argument."""
 
     BATCH = auto()
@@ -84,118 +84,128 @@ class Meaning(Enum):
     UNKNOWN = auto()
 
 
-WHOLE: dict[Meaning, str] = {
-    Meaning.CONFIG: (
+WHOLE: dict[ArgumentMeaning, str] = {
+    ArgumentMeaning.CONFIG: (
         "config configs cfg conf args arg opt opts option options hparam hparams hp hps params "
         "param parameters setting settings flags kwargs arguments configuration hyperparams"
     ),
-    Meaning.WORDS: "words tokens chars characters alphabet letters symbols vocab lexicon charset",
-    Meaning.CLASSES: "tags labels classes slots intents categories tagset",
-    Meaning.MODULE: "encoder decoder attention enc dec cnn fc head backbone embedder generator",
-    Meaning.DROPOUT: "p dp do",
-    Meaning.STEPS: "T P",
-    Meaning.CHANNELS: "nc channels in_channels input_channels num_channels n_channels",
-    Meaning.KIND: "rnn lstm gru cell unit mode model arch",
-    Meaning.ATTENTION: "method attn align",
-    Meaning.MATRIX: "weights weight vectors pretrained",
-    Meaning.LAYERS: "layer_dim nlayers layers depth",
+    ArgumentMeaning.WORDS: (
+        "words tokens chars characters alphabet letters symbols vocab lexicon charset"
+    ),
+    ArgumentMeaning.CLASSES: "tags labels classes slots intents categories tagset",
+    ArgumentMeaning.MODULE: (
+        "encoder decoder attention enc dec cnn fc head backbone embedder generator"
+    ),
+    ArgumentMeaning.DROPOUT: "p dp do",
+    ArgumentMeaning.STEPS: "T P",
+    ArgumentMeaning.CHANNELS: "nc channels in_channels input_channels num_channels n_channels",
+    ArgumentMeaning.KIND: "rnn lstm gru cell unit mode model arch",
+    ArgumentMeaning.ATTENTION: "method attn align",
+    ArgumentMeaning.MATRIX: "weights weight vectors pretrained",
+    ArgumentMeaning.LAYERS: "layer_dim nlayers layers depth",
 }
 """Names whose meaning as a whole differs from the meaning of their words."""
 
-PARTS: tuple[tuple[Meaning, str], ...] = (
-    (Meaning.SWITCH, "is use with has tie tied tying freeze share shared"),
-    (Meaning.GPU, "gpu gpus cuda"),
-    (Meaning.DEVICE, "device"),
-    (Meaning.BIDIRECTIONAL, "bi bid bidir bidirectional bidirection birnn bilstm bigru"),
-    (Meaning.DIRECTIONS, "directions"),
-    (Meaning.DROPOUT, "drop dropout dropouts dropprob keep zoneout"),
-    (Meaning.CONFIG, "config cfg conf hparams options settings"),
+PARTS: tuple[tuple[ArgumentMeaning, str], ...] = (
+    (ArgumentMeaning.SWITCH, "is use with has tie tied tying freeze share shared"),
+    (ArgumentMeaning.GPU, "gpu gpus cuda"),
+    (ArgumentMeaning.DEVICE, "device"),
+    (ArgumentMeaning.BIDIRECTIONAL, "bi bid bidir bidirectional bidirection birnn bilstm bigru"),
+    (ArgumentMeaning.DIRECTIONS, "directions"),
+    (ArgumentMeaning.DROPOUT, "drop dropout dropouts dropprob keep zoneout"),
+    (ArgumentMeaning.CONFIG, "config cfg conf hparams options settings"),
     (
-        Meaning.MATRIX,
+        ArgumentMeaning.MATRIX,
         "matrix mat weight weights vector vectors vecs pretrained glove word2vec wv",
     ),
     (
-        Meaning.SWITCH,
+        ArgumentMeaning.SWITCH,
         "do return enable apply learn finetune fine train training update bias residual norm "
         "batchnorm layernorm bn verbose debug first flag sorted variable",
     ),
-    (Meaning.ID, "pad padding sos bos go start begin eos end stop unk unknown mask blank"),
+    (ArgumentMeaning.ID, "pad padding sos bos go start begin eos end stop unk unknown mask blank"),
     (
-        Meaning.RATE,
+        ArgumentMeaning.RATE,
         "lr rate ratio prob probability momentum decay eps epsilon alpha beta gamma temperature "
         "temp clip coef std tau slope forcing",
     ),
-    (Meaning.SHAPE, "shape"),
-    (Meaning.KIND, "type kind mode name arch"),
-    (Meaning.LAYERS, "layers stacks blocks rnns recs lstms grus lyrs"),
-    (Meaning.HEADS, "heads head nhead"),
-    (Meaning.KERNEL, "kernel ksize"),
+    (ArgumentMeaning.SHAPE, "shape"),
+    (ArgumentMeaning.KIND, "type kind mode name arch"),
+    (ArgumentMeaning.LAYERS, "layers stacks blocks rnns recs lstms grus lyrs"),
+    (ArgumentMeaning.HEADS, "heads head nhead"),
+    (ArgumentMeaning.KERNEL, "kernel ksize"),
     (
-        Meaning.FACTOR,
+        ArgumentMeaning.FACTOR,
         "stride dilation groups pool pooling factor maxout hops expansion",
     ),
-    (Meaning.MIXTURES, "gaussians gaussian mixtures mixture mixes components kmix"),
-    (Meaning.FILTERS, "filter filters kernels conv cnn"),
-    (Meaning.HEIGHT, "height img image"),
-    (Meaning.ACTIVATION, "activation activ act nonlinearity fun func function fn"),
+    (ArgumentMeaning.MIXTURES, "gaussians gaussian mixtures mixture mixes components kmix"),
+    (ArgumentMeaning.FILTERS, "filter filters kernels conv cnn"),
+    (ArgumentMeaning.HEIGHT, "height img image"),
+    (ArgumentMeaning.ACTIVATION, "activation activ act nonlinearity fun func function fn"),
     (
-        Meaning.MAPPING,
+        ArgumentMeaning.MAPPING,
         "word2idx word2id word2ix word2index char2idx tag2idx tag2id label2idx label2id stoi "
         "intent2idx slot2idx token2idx w2i to dictionary mapping",
     ),
-    (Meaning.HORIZON, "horizon future ahead pred prediction forecast lookahead"),
-    (Meaning.VOCABULARY, "vocab vocabs vocabulary voc vsz dict charset lexicon lang"),
-    (Meaning.EMBEDDING, "emb embs embed embeds embedd embedding embeddings wordvec ninp emsize"),
+    (ArgumentMeaning.HORIZON, "horizon future ahead pred prediction forecast lookahead"),
+    (ArgumentMeaning.VOCABULARY, "vocab vocabs vocabulary voc vsz dict charset lexicon lang"),
     (
-        Meaning.STEPS,
+        ArgumentMeaning.EMBEDDING,
+        "emb embs embed embeds embedd embedding embeddings wordvec ninp emsize",
+    ),
+    (
+        ArgumentMeaning.STEPS,
         "seq sequence sent len length lengths steps step timesteps timestep time window lookback "
         "past history frames bptt",
     ),
     (
-        Meaning.HIDDEN,
+        ArgumentMeaning.HIDDEN,
         "hidden hiddens hid nhid nh h units neurons cells latent latents z enc dec encoder "
         "decoder attention attn att key value query proj projection fc dense linear mlp ffn "
         "context memory bottleneck rnn lstm gru cell unit model",
     ),
     (
-        Meaning.OUTPUTS,
+        ArgumentMeaning.OUTPUTS,
         "output outputs out target targets label labels class classes tag tags tagset action "
         "actions category categories intent intents slot slots keywords speakers emotions "
         "phonemes polarities ner nclass nclasses nout aux",
     ),
     (
-        Meaning.VOCABULARY,
+        ArgumentMeaning.VOCABULARY,
         "tokens token ntoken ntokens words word nwords chars char characters symbols items item "
         "users user skills skill questions question q concepts alphabet v",
     ),
     (
-        Meaning.FEATURES,
+        ArgumentMeaning.FEATURES,
         "feature features feat feats nfeat input inputs in inp nin idim sensor sensors mel mels "
         "nmels mfcc mfccs freq freqs bins state states obs observation variable variables var "
         "vars series x cov channel audio visual data",
     ),
-    (Meaning.LAYERS, "layer"),
-    (Meaning.HIDDEN, "d dim dims size width da u"),
-    (Meaning.LOSS, "loss criterion optimizer optim scheduler logger writer"),
-    (Meaning.TEXT, "path file dir folder checkpoint prefix title version"),
-    (Meaning.MODULE, "module net network classifier base"),
+    (ArgumentMeaning.LAYERS, "layer"),
+    (ArgumentMeaning.HIDDEN, "d dim dims size width da u"),
+    (ArgumentMeaning.LOSS, "loss criterion optimizer optim scheduler logger writer"),
+    (ArgumentMeaning.TEXT, "path file dir folder checkpoint prefix title version"),
+    (ArgumentMeaning.MODULE, "module net network classifier base"),
 )
 """Words in names, in the order of the search."""
 
 MOST = frozenset(["max", "maxlen", "maximum"])
-TOGETHER: dict[Meaning, tuple[tuple[frozenset[str], Meaning], ...]] = {
-    Meaning.GPU: ((frozenset({"use"}), Meaning.GPU),),
-    Meaning.SWITCH: (
-        (frozenset({"gpu", "cuda"}), Meaning.GPU),
-        (frozenset({"bi", "bidirectional"}), Meaning.BIDIRECTIONAL),
+TOGETHER: dict[ArgumentMeaning, tuple[tuple[frozenset[str], ArgumentMeaning], ...]] = {
+    ArgumentMeaning.GPU: ((frozenset({"use"}), ArgumentMeaning.GPU),),
+    ArgumentMeaning.SWITCH: (
+        (frozenset({"gpu", "cuda"}), ArgumentMeaning.GPU),
+        (frozenset({"bi", "bidirectional"}), ArgumentMeaning.BIDIRECTIONAL),
     ),
-    Meaning.STEPS: (
-        (MOST, Meaning.LIMIT),
-        (frozenset({"output", "out", "target", "tgt", "trg", "label"}), Meaning.HORIZON),
+    ArgumentMeaning.STEPS: (
+        (MOST, ArgumentMeaning.LIMIT),
+        (frozenset({"output", "out", "target", "tgt", "trg", "label"}), ArgumentMeaning.HORIZON),
     ),
-    Meaning.UNKNOWN: ((MOST, Meaning.LIMIT), (frozenset({"attn", "att"}), Meaning.ATTENTION)),
-    Meaning.VOCABULARY: ((frozenset({"dim"}), Meaning.EMBEDDING),),
-    Meaning.EMBEDDING: ((frozenset({"num", "number"}), Meaning.VOCABULARY),),
+    ArgumentMeaning.UNKNOWN: (
+        (MOST, ArgumentMeaning.LIMIT),
+        (frozenset({"attn", "att"}), ArgumentMeaning.ATTENTION),
+    ),
+    ArgumentMeaning.VOCABULARY: ((frozenset({"dim"}), ArgumentMeaning.EMBEDDING),),
+    ArgumentMeaning.EMBEDDING: ((frozenset({"num", "number"}), ArgumentMeaning.VOCABULARY),),
 }
 """Words that change the meaning of another word in the name."""
 KINDS = frozenset(
@@ -211,24 +221,26 @@ GLUED = re.compile(
 KNOWN = {name: meaning for meaning, names in WHOLE.items() for name in names.split()}
 
 
-def find_meaning(name: str) -> Meaning:
+def find_meaning(name: str) -> ArgumentMeaning:
     """Return the meaning of an argument's name."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")
     for each in (name, snake):
         if each in KNOWN:
             return KNOWN[each]
     if BATCH.fullmatch(snake):
-        return Meaning.BATCH
+        return ArgumentMeaning.BATCH
     words = [GLUED.sub(r"\1_", re.sub(r"(?<=[a-z])\d$", "", word)) for word in snake.split("_")]
     return _find_by_words(frozenset("_".join(words).split("_")))
 
 
-def _find_by_words(words: frozenset[str]) -> Meaning:
+def _find_by_words(words: frozenset[str]) -> ArgumentMeaning:
     if words & KINDS and words & ATTENTION:
-        return Meaning.ATTENTION
+        return ArgumentMeaning.ATTENTION
     if words & KINDS and words & CELL:
-        return Meaning.KIND
-    found = next((meaning for meaning, each in PARTS if words & set(each.split())), Meaning.UNKNOWN)
+        return ArgumentMeaning.KIND
+    found = next(
+        (meaning for meaning, each in PARTS if words & set(each.split())), ArgumentMeaning.UNKNOWN
+    )
     for together, meaning in TOGETHER.get(found, ()):
         if words & together:
             return meaning

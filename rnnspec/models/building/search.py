@@ -14,7 +14,7 @@ from torch import nn
 
 from rnnspec.errors import CannotCheck
 from rnnspec.models.building.candidates import (
-    Surroundings,
+    ArgumentContext,
     choose_first,
     list_candidates,
     list_strings,
@@ -26,8 +26,8 @@ from rnnspec.models.building.errors import (
     list_named,
     needs_cuda,
 )
-from rnnspec.models.building.meanings import OTHER_SIZES, Meaning, Sizes, find_meaning
-from rnnspec.models.building.values import Plain, Value, Written, make_arguments
+from rnnspec.models.building.meanings import OTHER_SIZES, ArgumentMeaning, Sizes, find_meaning
+from rnnspec.models.building.values import PlainValue, Value, WrittenArgument, make_arguments
 from rnnspec.models.steps import unwrap_error
 from rnnspec.subjects.failures import Ended
 
@@ -50,7 +50,7 @@ class ArgumentSearch:
         self.factory = factory
         self.given = given
         self.error: Exception | None = None
-        self.values: Mapping[str, Written] = {}
+        self.values: Mapping[str, WrittenArgument] = {}
         self._build = build
         self._builds = 0
         self._module = dict(vars(sys.modules.get(factory.__module__, inspect)))
@@ -58,13 +58,13 @@ class ArgumentSearch:
         self._objects: dict[str, Any] = {}
         self._calls_failed: Exception | None = None
 
-    def list_models(self) -> Iterator[tuple[dict[str, Written], nn.Module]]:
+    def list_models(self) -> Iterator[tuple[dict[str, WrittenArgument], nn.Module]]:
         """Yield models that can be built, with the chosen arguments.
 
         If calls of a model fail, pass their exceptions to `learn` before you request the next
         model.
         """
-        started: list[tuple[Surroundings, dict[str, Value]]] = []
+        started: list[tuple[ArgumentContext, dict[str, Value]]] = []
         for sizes in (Sizes(), *OTHER_SIZES):
             known = self._describe(sizes)
             found = self._find_buildable(self._choose_first(known), known)
@@ -83,8 +83,8 @@ class ArgumentSearch:
             yield from self._build_each(list(alternatives)[:MOST_ALTERNATIVES])
 
     def _list_named(
-        self, values: dict[str, Value], known: Surroundings
-    ) -> Iterator[tuple[dict[str, Written], nn.Module]]:
+        self, values: dict[str, Value], known: ArgumentContext
+    ) -> Iterator[tuple[dict[str, WrittenArgument], nn.Module]]:
         """Yield models with other values for arguments named in the line of a failed call."""
         error = self._calls_failed
         named = list_named(error) if isinstance(error, TypeError | AttributeError) else frozenset()
@@ -94,7 +94,7 @@ class ArgumentSearch:
 
     def _build_each(
         self, every: list[dict[str, Value]]
-    ) -> Iterator[tuple[dict[str, Written], nn.Module]]:
+    ) -> Iterator[tuple[dict[str, WrittenArgument], nn.Module]]:
         for values in every:
             result = self._try(values)
             if not isinstance(result, Exception):
@@ -126,16 +126,18 @@ class ArgumentSearch:
             if name not in self.given and each.default is each.empty and each.kind not in variadic
         ]
 
-    def _describe(self, sizes: Sizes) -> Surroundings:
+    def _describe(self, sizes: Sizes) -> ArgumentContext:
         own = getattr(self.factory, "__name__", "")
-        return Surroundings(sizes, self._module, list_strings(self.factory), own)
+        return ArgumentContext(sizes, self._module, list_strings(self.factory), own)
 
-    def _choose_first(self, known: Surroundings) -> dict[str, Value]:
+    def _choose_first(self, known: ArgumentContext) -> dict[str, Value]:
         chosen = choose_first(self.factory, known)
         return {name: value for name, value in chosen.items() if name not in self.given}
 
-    def _write(self, values: Mapping[str, Value]) -> dict[str, Written]:
-        return {name: Written(value.write(), self._module) for name, value in values.items()}
+    def _write(self, values: Mapping[str, Value]) -> dict[str, WrittenArgument]:
+        return {
+            name: WrittenArgument(value.write(), self._module) for name, value in values.items()
+        }
 
     def _try(self, values: Mapping[str, Value]) -> nn.Module | Exception:
         """Return the model built from values, or the exception."""
@@ -159,7 +161,7 @@ class ArgumentSearch:
             return error
 
     def _find_buildable(
-        self, values: dict[str, Value], known: Surroundings
+        self, values: dict[str, Value], known: ArgumentContext
     ) -> tuple[dict[str, Value], nn.Module] | None:
         values, result = self._try_corrected(values, known)
         while isinstance(result, Exception):
@@ -170,7 +172,7 @@ class ArgumentSearch:
         return values, result
 
     def _find_further(
-        self, values: dict[str, Value], error: Exception, known: Surroundings
+        self, values: dict[str, Value], error: Exception, known: ArgumentContext
     ) -> tuple[dict[str, Value], nn.Module | Exception] | None:
         """Return the first alternative that can be built or gets to a later line."""
         reached = find_own_lines(error)
@@ -188,12 +190,12 @@ class ArgumentSearch:
         return None
 
     def _list_optional(
-        self, values: Mapping[str, Value], error: Exception, known: Surroundings
+        self, values: Mapping[str, Value], error: Exception, known: ArgumentContext
     ) -> dict[str, Value]:
         """Return defaults that may cause an exception: None, and defaults for devices."""
-        of_devices = (Meaning.GPU, Meaning.DEVICE)
+        of_devices = (ArgumentMeaning.GPU, ArgumentMeaning.DEVICE)
         return {
-            name: Plain(repr(each.default))
+            name: PlainValue(repr(each.default))
             for name, each in self._parameters.items()
             if name not in values
             and name not in self.given
@@ -204,7 +206,7 @@ class ArgumentSearch:
         }
 
     def _try_corrected(
-        self, values: dict[str, Value], known: Surroundings
+        self, values: dict[str, Value], known: ArgumentContext
     ) -> tuple[dict[str, Value], nn.Module | Exception]:
         """Return the outcome for values, adding the entries that exceptions require."""
         while True:
@@ -217,7 +219,7 @@ class ArgumentSearch:
             values = corrected
 
     def _correct_once(
-        self, values: dict[str, Value], error: Exception, known: Surroundings
+        self, values: dict[str, Value], error: Exception, known: ArgumentContext
     ) -> dict[str, Value] | None:
         corrected = correct_values(values, error, self._objects, known)
         if corrected is not None:
@@ -229,7 +231,7 @@ class ArgumentSearch:
         return None
 
     def _correct(
-        self, values: dict[str, Value], known: Surroundings
+        self, values: dict[str, Value], known: ArgumentContext
     ) -> tuple[dict[str, Value], nn.Module] | None:
         """Return a model corrected by the exceptions of another model's calls, or None."""
         error = self._calls_failed

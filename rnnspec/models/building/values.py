@@ -28,7 +28,7 @@ class Access(Enum):
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainValue:
     """A value whose expression needs no other values."""
 
     text: str
@@ -96,12 +96,12 @@ def _choose_view(attribute: str) -> str:
     return "list" if re.search(r"itos|(id|idx|index)(2|_to_)|words|tokens", attribute) else "dict"
 
 
-Value = Plain | Record | Built | Vocabulary
+Value = PlainValue | Record | Built | Vocabulary
 Place = tuple[str, ...]
 """The names that lead to a value: the argument, and entries inside it."""
 
 
-class Written:
+class WrittenArgument:
     """A chosen argument: its expression, which is evaluated anew for every model.
 
     `scope` contains the names of the target's own module.
@@ -122,7 +122,7 @@ class Written:
 def make_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with every chosen expression replaced by its value."""
     return {
-        name: value.make() if isinstance(value, Written) else value
+        name: value.make() if isinstance(value, WrittenArgument) else value
         for name, value in arguments.items()
     }
 
@@ -130,12 +130,12 @@ def make_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def describe_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments as data; chosen arguments as a plain value or as their expression."""
     return {
-        name: _read_plain(value) if isinstance(value, Written) else value
+        name: _read_plain(value) if isinstance(value, WrittenArgument) else value
         for name, value in arguments.items()
     }
 
 
-def _read_plain(value: Written) -> Any:
+def _read_plain(value: WrittenArgument) -> Any:
     try:
         return ast.literal_eval(value.text)
     except (ValueError, SyntaxError):  # the expression calls a function
@@ -144,7 +144,7 @@ def _read_plain(value: Written) -> Any:
 
 def list_needed_names(arguments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Return the modules besides torch, and the names of the target's module, in expressions."""
-    chosen = [value for value in arguments.values() if isinstance(value, Written)]
+    chosen = [value for value in arguments.values() if isinstance(value, WrittenArgument)]
     names = dict.fromkeys(name for value in chosen for name in find_free_names(value.text))
     modules = [name for name in names if name in MODULES and name != "torch"]
     return modules, [name for name in names if name not in MODULES]

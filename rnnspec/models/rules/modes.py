@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.conversions import set_mode
-from rnnspec.models.input_writes import GivenTensors, Written
+from rnnspec.models.input_writes import GivenTensors, InputWrite
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.kept_state import copy_attributes, describe_kept_state, describe_unregistered
@@ -115,7 +115,7 @@ def input_kept(observation: ModelObservation) -> None:
         raise Violation(change.text, snippet)
 
 
-def _list_changes_of_given(observation: ModelObservation) -> Iterator[tuple[Written, Snippet]]:
+def _list_changes_of_given(observation: ModelObservation) -> Iterator[tuple[InputWrite, Snippet]]:
     """Yield the changes that calls make in their arguments, each with code that shows it.
 
     Calls that raise are skipped: other rules report them.

@@ -56,7 +56,7 @@ No weight is zero, and nothing is dropped.
 
 
 @dataclass(frozen=True)
-class Spot:
+class NanPlace:
     """A time step of a sample, and a row of h_0."""
 
     step: int
@@ -64,14 +64,14 @@ class Spot:
     row: int
 
 
-def choose_spot(case: Case) -> Spot:
+def choose_spot(case: Case) -> NanPlace:
     """Return the place for a planted value, chosen by the seed of the case.
 
     The time step is always within the sample's sequence.
     """
     rng = np.random.default_rng(case.seed)
     sample = int(rng.integers(case.batch))
-    return Spot(
+    return NanPlace(
         int(rng.integers(find_sequence_length(case, sample))),
         sample,
         int(rng.integers(case.config.num_layers * case.config.num_directions)),
@@ -147,7 +147,7 @@ def assert_independent(
 
 
 @dataclass(frozen=True)
-class Reach:
+class NanReach:
     """The places where the results of a sample must be NaN.
 
     `output` has the shape (steps, directions), and `states` (layers * directions,).
@@ -159,7 +159,7 @@ class Reach:
 
 def compute_reach(
     case: Case, sample: int, *, steps: tuple[int, ...] = (), rows: tuple[int, ...] = ()
-) -> Reach:
+) -> NanReach:
     """Return the results that NaN must reach.
 
     NaN is in the time steps `steps` of the sample's input and in the rows `rows` of its h_0.
@@ -176,7 +176,7 @@ def compute_reach(
         read = np.logical_or.reduce(states)
     output = np.zeros((case.steps, directions), dtype=np.bool_)
     output[:end] = np.stack(states, axis=1)
-    return Reach(output, np.array(ends))
+    return NanReach(output, np.array(ends))
 
 
 def _flag_states(read: Flags, direction: int, initial: bool) -> Flags:
@@ -189,7 +189,7 @@ def assert_nan_reach(
     observation: Observation,
     spoiled: Observation,
     sample: int,
-    reach: Reach,
+    reach: NanReach,
     snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation unless exactly the results in `reach` are NaN.

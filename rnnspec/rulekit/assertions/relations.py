@@ -34,7 +34,7 @@ USUAL_ERROR = "the usual rounding of one step"
 USUAL_GRADIENT_ERROR = "the usual rounding of a backward pass"
 
 
-class Results(Protocol):
+class HasResults(Protocol):
     """Anything with results by name, such as an observation or a call."""
 
     @property
@@ -43,14 +43,14 @@ class Results(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class SelectedResults:
     """Parts of the results by name, or results in another order."""
 
     results: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Place:
+class ResultIndices:
     """Indices into the output, and into each final state."""
 
     output: tuple[Any, ...] = WHOLE
@@ -61,7 +61,7 @@ class Place:
         return self.output if name == "output" else self.states
 
 
-EVERYWHERE = Place()
+EVERYWHERE = ResultIndices()
 
 
 def bound_result(
@@ -245,8 +245,8 @@ def find_near(got: Array, expected: Array) -> NDArray[np.bool_]:
 
 def assert_same_results(
     observation: Observation,
-    got: Results,
-    place: Place = EVERYWHERE,
+    got: HasResults,
+    place: ResultIndices = EVERYWHERE,
     snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation if a second call differs from the checked call by more than twice the bound.
@@ -266,8 +266,8 @@ def assert_same_results(
 
 def fail_only_if_calls_differ(
     observation: Observation,
-    other: Callable[[], Results],
-    place: Place = EVERYWHERE,
+    other: Callable[[], HasResults],
+    place: ResultIndices = EVERYWHERE,
     snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation if the checked call is wrong and a second call gives other results.

@@ -10,7 +10,7 @@ from torch.nn.functional import dropout
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
-from rnnspec.plain.lstm import Pair, PairOfStates
+from rnnspec.plain.lstm import Pair, StatesAsPair
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import Planter
 from rnnspec.selftest.labels import seen_by
@@ -18,7 +18,7 @@ from rnnspec.selftest.labels import seen_by
 plant = Planter(__name__, LSTM)
 
 
-class PlantedPair(PairOfStates, PlantedLSTM):  # type: ignore[misc]
+class PlantedPair(StatesAsPair, PlantedLSTM):  # type: ignore[misc]
     """The plain LSTM with a bug in the pair that it takes and returns."""
 
 
