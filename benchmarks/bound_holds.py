@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 
@@ -291,6 +291,22 @@ def format_row(kind: str, name: str, tally: Tally) -> tuple[str | float, ...]:
     )
 
 
+def sum_kinds(found: Mapping[str, Mapping[str, Tally]]) -> str:
+    """Return a table with a row for each kind: all dtypes, and results and gradients together."""
+    rows = [
+        (
+            KINDS[kind].page,
+            sum(tallies[dtype].configurations for dtype in DTYPES if dtype in tallies),
+            sum(each.elements for each in tallies.values()),
+            sum(each.outside for each in tallies.values()),
+            sum(each.violations for each in tallies.values()),
+            max(each.closest for each in tallies.values()),
+        )
+        for kind, tallies in found.items()
+    ]
+    return format_table(("kind", *HEAD[2:-1]), rows)
+
+
 def parse_arguments() -> argparse.Namespace:
     """Read the arguments of the command."""
     parser = make_parser(__doc__)
@@ -340,16 +356,12 @@ def main() -> int:
         kind: [format_row(kind, name, tally) for name, tally in tallies.items()]
         for kind, tallies in found.items()
     }
-    others = [row for kind, each in rows.items() if kind != UNGATED.name for row in each]
-    tables = {
-        "honesty.bounds": rows.get(UNGATED.name, []),
-        "honesty.bounds-of-kinds": others,
-    }
     write_report(
         options,
         "honesty.md",
-        {marker: format_table(HEAD, each) for marker, each in tables.items() if each},
+        {f"honesty.bounds-of-{kind}": format_table(HEAD, each) for kind, each in rows.items()},
         [dict(zip(HEAD, row, strict=True)) for each in rows.values() for row in each],
+        rows=[("honesty.bounds", sum_kinds(found))],
     )
     exceeded = [
         (kind, name, sorted(set(tally.seeds)))

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.complaints import RIVALS, VENDORS, check_all
 from benchmarks.log import add_log
@@ -46,6 +46,14 @@ MODELS, NAMED = "models", "named"
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
 Seen = dict[str, dict[str, str]]
 """By checker and layer, why the layer is wrong; empty if the checker accepts it."""
+
+
+class Measured(NamedTuple):
+    """The rows of tables in the page, details for benchmarks/notes by marker, and the figures."""
+
+    rows: list[tuple[str, str]]
+    notes: dict[str, str]
+    figures: Any
 
 
 def load_or_build_matrix(options: argparse.Namespace) -> Matrix:
@@ -85,10 +93,10 @@ def read_matrix(rows: Sequence[MatrixRow]) -> Seen:
     }
 
 
-def format_named(rows: Sequence[MatrixRow]) -> str:
+def format_named(rows: Sequence[MatrixRow], name: str, picture: str) -> str:
     """Return a table of the bugs that are detected by the rule that they name.
 
-    They are counted by the smallest profile that detects them.
+    They are counted by the smallest profile that detects them. `name` is the kind or the bank.
     """
     bugs = [row for row in rows if row.rule]
     counts = [
@@ -97,6 +105,7 @@ def format_named(rows: Sequence[MatrixRow]) -> str:
     ]
     accused = sum(not row.as_it_should_be for row in rows if not row.rule)
     head = (
+        "bank",
         "planted bugs",
         "detected in quick",
         "first in default",
@@ -104,8 +113,10 @@ def format_named(rows: Sequence[MatrixRow]) -> str:
         "not detected",
         "correct",
         "accused",
+        "picture",
     )
-    return format_table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
+    row = (name, len(bugs), *counts, len(rows) - len(bugs), accused, f"[matrix]({picture})")
+    return format_table(head, [row])
 
 
 def format_rivals(
@@ -124,10 +135,11 @@ def format_rivals(
         "planted bugs": bugs,
         "from a public report": [name for name in bugs if find_public_report(bank.bugs[name])],
         "narrow": [name for name in bugs if is_narrow(bank.bugs[name])],
-        "correct layers accused": [name for name in names if name in bank.correct],
+        "correct ones accused": [name for name in names if name in bank.correct],
     }
     rows = [
         (
+            KINDS[kind].page,
             check,
             *(
                 f"{sum(bool(found[name]) for name in group)} of {len(group)}"
@@ -137,10 +149,8 @@ def format_rivals(
         )
         for check, found in seen.items()
     ]
-    titles = [KINDS[kind].reword(title) for title in groups]
-    own = [] if seconds is None else [KINDS[kind].reword("CPU seconds for a layer")]
-    head = ("checker", *titles, *own)
-    return format_table(head, rows)
+    own = [] if seconds is None else ["CPU seconds for a layer"]
+    return format_table(("kind", "checker", *groups, *own), rows)
 
 
 def format_themes(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) -> str:
@@ -172,28 +182,23 @@ def list_survivors(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) -
     )
 
 
-def name_place(name: str, kind: str) -> str:
-    """Return the name of the place in docs/detection.md for a table about a kind."""
-    return f"detection.{name}{_name_end(kind)}"
+def name_picture(kind: str) -> str:
+    """Return the name of the picture of a kind."""
+    return "kill-matrix.svg" if kind == UNGATED.name else f"kill-matrix-of-{kind}.svg"
 
 
-def _name_end(kind: str) -> str:
-    """Return the suffix that distinguishes a table or picture about a kind from that about RNNs."""
-    return "" if kind == UNGATED.name else f"-of-{kind}"
-
-
-def measure_rivals(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+def measure_rivals(options: argparse.Namespace) -> Measured:
     """Return the tables about rnnspec and the usual tests, and their figures."""
     kind, found = options.kind, load_or_build_matrix(options)
     names = [row.name for row in found.rows]
     complaints = check_all(RIVALS, kind, names, options.jobs, options.log)
     seen = {**read_matrix(found.rows), **arrange(complaints)}
-    picture = draw_matrix(found, f"kill-matrix{_name_end(kind)}.svg", options)
-    texts = {
-        name_place(NAMED, kind): f"{format_named(found.rows)}\n\n{picture}",
-        name_place(RIVALS, kind): describe_rivals(found, seen, kind),
-    }
-    return texts, seen
+    picture = draw_matrix(found, name_picture(kind), options)
+    rows = [
+        (f"detection.{NAMED}", format_named(found.rows, KINDS[kind].page, picture)),
+        (f"detection.{RIVALS}", format_rivals(seen, names, kind=kind)),
+    ]
+    return Measured(rows, {f"detection.themes-of-{kind}": describe_rivals(found, seen, kind)}, seen)
 
 
 def arrange(complaints: Mapping[str, Mapping[str, tuple[str, float]]]) -> Seen:
@@ -206,29 +211,28 @@ def arrange(complaints: Mapping[str, Mapping[str, tuple[str, float]]]) -> Seen:
 
 
 def describe_rivals(found: Matrix, seen: Seen, kind: str) -> str:
-    """Return the tables and lists about the layers of a kind."""
+    """Return the details about the layers of a kind: tables by theme, and lists."""
     names = [row.name for row in found.rows]
     parts = [
-        format_rivals(seen, names, kind=kind),
         list_accused(seen, kind),
         format_themes(seen, names, kind),
         "The bugs that rnnspec misses, and the usual tests that detect them:",
         list_survivors(seen, names, kind),
     ]
     if all(row.seen_by.keys() <= {row.rule} for row in found.rows if row.rule):
-        parts.insert(1, "rnnspec detects a bug here if the rule that the bug names detects it.")
+        parts.insert(0, "rnnspec detects a bug here if the rule that the bug names detects it.")
     return "\n\n".join(parts)
 
 
-def measure_vendors(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+def measure_vendors(options: argparse.Namespace) -> Measured:
     """Return the tables about the tests of vendors, and their figures."""
     kind, names = options.kind, options.only
     found = check_all(VENDORS, kind, names, options.jobs, options.log)
     seen, recipes = arrange(found), list_recipes(KINDS[kind])
     seconds = {check: median(each[check][1] for each in found.values()) for check in seen}
-    table = format_rivals(seen, names, seconds, kind)
-    text = "\n\n".join((table, list_accused(seen, kind), format_recipes(recipes)))
-    return {name_place(VENDORS, kind): text}, found
+    rows = [(f"detection.{VENDORS}", format_rivals(seen, names, seconds, kind))]
+    notes = "\n\n".join((list_accused(seen, kind), format_recipes(recipes)))
+    return Measured(rows, {f"detection.recipes-of-{kind}": notes}, found)
 
 
 def list_accused(seen: Seen, kind: str = UNGATED.name) -> str:
@@ -254,23 +258,22 @@ def format_recipes(recipes: Sequence[Recipe]) -> str:
     return format_table(("recipe", "calls", "values", "tolerated difference"), rows)
 
 
-def measure_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+def measure_models(options: argparse.Namespace) -> Measured:
     """Return the table about models, and its figures."""
     found = build_model_matrix(profile="quick")
-    text = (
-        f"{format_named(found.rows)}\n\n{draw_matrix(found, 'kill-matrix-of-models.svg', options)}"
-    )
-    return {"detection.models": text}, found.as_dict()
+    picture = draw_matrix(found, "kill-matrix-of-models.svg", options)
+    rows = [(f"detection.{NAMED}", format_named(found.rows, MODELS, picture))]
+    return Measured(rows, {}, found.as_dict())
 
 
 def draw_matrix(found: Matrix, name: str, options: argparse.Namespace) -> str:
-    """Return the link to the picture of a matrix; with --write, draw the picture."""
+    """Return the name of the picture of a matrix; with --write, draw the picture."""
     if options.write:
         (DOCS / name).write_text(draw_svg(found), encoding="utf-8")
-    return f"![Which rule detects which planted bug]({name})"
+    return name
 
 
-PARTS: Mapping[str, Callable[[argparse.Namespace], tuple[dict[str, str], Any]]] = {
+PARTS: Mapping[str, Callable[[argparse.Namespace], Measured]] = {
     RIVALS: measure_rivals,
     MODELS: measure_models,
     VENDORS: measure_vendors,
@@ -328,9 +331,12 @@ def main() -> None:
     """Read the arguments, run the benchmark and print the tables."""
     options = _parse_arguments()
     found = {part: PARTS[part](options) for part in options.part}
-    texts = {marker: text for each, _ in found.values() for marker, text in each.items()}
     write_report(
-        options, "detection.md", texts, {part: figures for part, (_, figures) in found.items()}
+        options,
+        "detection.md",
+        {marker: text for each in found.values() for marker, text in each.notes.items()},
+        {part: each.figures for part, each in found.items()},
+        rows=[row for each in found.values() for row in each.rows],
     )
 
 

@@ -189,6 +189,16 @@ def count_verdicts(found: Sequence[Outcome]) -> tuple[int, ...]:
     )
 
 
+def sum_seeds(found: Sequence[Outcome]) -> str:
+    """Return a table with the runs, cases and accusations of the correct layers of each kind."""
+    head = ("kind", "correct ones", *(f"{each} runs" for each in RUNS), "inconclusive", *COUNTS)
+    rows = []
+    for kind in dict.fromkeys(outcome.kind for outcome in found):
+        runs = [outcome for outcome in found if outcome.kind == kind]
+        rows.append((KINDS[kind].page, len({each.subject for each in runs}), *count_runs(runs)))
+    return format_table(head, rows)
+
+
 def list_accusations(found: Sequence[Outcome]) -> str:
     """List each accusation with its seed, or report that there is none."""
     lines = [
@@ -261,55 +271,52 @@ def _parse_arguments() -> argparse.Namespace:
     return options
 
 
-def name_place(name: str, kinds: Sequence[str]) -> str:
-    """Return the name of the place in docs/honesty.md for a table of RNNs, or of other kinds."""
-    return f"honesty.{name}" if kinds == [UNGATED.name] else f"honesty.{name}-of-kinds"
-
-
 def main() -> int:
     """Read the arguments, run the checks and print the tables."""
     options = _parse_arguments()
-    begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
-    for part in (measure_by_seeds, measure_by_cases):
-        outcomes, text = part(options)
-        found, texts = [*found, *outcomes], texts | text
+    begun, subjects = time.perf_counter(), list_chosen(options)
+    seeds, cases = measure_by_seeds(options, subjects), measure_by_cases(options)
     show_progress(f"done in {time.perf_counter() - begun:.0f} s")
-    write_report(options, "honesty.md", texts, [asdict(outcome) for outcome in found])
+    found = [*seeds, *cases]
+    rows = [("honesty.seeds", sum_seeds(seeds))] if seeds else []
+    rows += [("honesty.cases", format_cases(cases))] if cases else []
+    texts = {"honesty.each": format_seeds(seeds, subjects)} if seeds else {}
+    write_report(options, "honesty.md", texts, [asdict(outcome) for outcome in found], rows=rows)
+    print(f"\n{list_accusations(found)}")
     return 1 if any(outcome.must for outcome in found) else 0
 
 
-def measure_by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
-    """Check every correct layer with the requested numbers of seeds of quick and default."""
-    profiles = (("quick", options.quick), ("default", options.default))
-    subjects = [
+def list_chosen(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the kind and the name of each correct layer to check."""
+    return [
         (kind, name)
         for kind in options.kind
         for name in list_subjects(kind)
         if name in (options.only or [name])
     ]
+
+
+def measure_by_seeds(
+    options: argparse.Namespace, subjects: Sequence[tuple[str, str]]
+) -> list[Outcome]:
+    """Check every correct layer with the requested numbers of seeds of quick and default."""
+    profiles = (("quick", options.quick), ("default", options.default))
     jobs = [
         (*subject, profile, seed)
         for profile, number in profiles
         for seed in range(number)
         for subject in subjects
     ]
-    if not jobs:
-        return [], {}
-    found = run_jobs(jobs, options, lambda _: False)
-    text = f"{format_seeds(found, subjects)}\n\n{list_accusations(found)}"
-    return found, {name_place("seeds", options.kind): text}
+    return run_jobs(jobs, options, lambda _: False) if jobs else []
 
 
-def measure_by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+def measure_by_cases(options: argparse.Namespace) -> list[Outcome]:
     """Check torch's own of each kind, seed after seed, until there are as many cases as asked."""
-    if not options.cases:
-        return [], {}
     seeds, found = range(1000, 1000 + options.cases), list[Outcome]()
-    for kind in options.kind:
+    for kind in options.kind if options.cases else ():
         jobs = [(kind, KINDS[kind].qualified_name, options.profile, seed) for seed in seeds]
         found += run_jobs(jobs, options, lambda each: count_cases(each) >= options.cases)
-    text = f"{format_cases(found)}\n\n{list_accusations(found)}"
-    return found, {name_place("cases", options.kind): text}
+    return found
 
 
 def count_cases(found: Iterable[Outcome]) -> int:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
+NOTES = Path(__file__).parent / "notes"
+"""The details of the measurements of a page, in a file with the name of the page."""
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -59,25 +61,54 @@ def fill_tables(page: str, texts: Mapping[str, str]) -> str:
     return page
 
 
-def rewrite_page(page: str, fill: Callable[[str], str]) -> None:
-    """Replace the text of docs/PAGE by the result of `fill`."""
-    path = DOCS / page
+def merge_rows(page: str, marker: str, table: str) -> str:
+    """Return the page with the rows of a table, which replace rows with the same first cell."""
+    place = re.compile(rf"<!-- {re.escape(marker)} -->\n(.*?)<!-- /", re.DOTALL)
+    known = place.search(page)
+    old = [line for line in known[1].splitlines() if line.startswith("|")][2:] if known else []
+    head, rule, *new = table.splitlines()
+    names = {line.split("|")[1] for line in new}
+    kept = [line for line in old if line.split("|")[1] not in names]
+    index = next((number for number, line in enumerate(old) if line not in kept), len(kept))
+    return fill_table(page, marker, "\n".join((head, rule, *kept[:index], *new, *kept[index:])))
+
+
+def rewrite_page(page: str, fill: Callable[[str], str], folder: Path | None = None) -> None:
+    """Replace the text of docs/PAGE, or of a file in another folder, by the result of `fill`."""
+    path = (folder or DOCS) / page
     path.write_text(fill(path.read_text("utf-8")), encoding="utf-8")
 
 
 def write_report(
-    options: argparse.Namespace, page: str, texts: Mapping[str, str], data: Any
+    options: argparse.Namespace,
+    page: str,
+    texts: Mapping[str, str],
+    data: Any,
+    *,
+    rows: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Print the tables and store the results.
 
-    With `--write`, each table replaces the text between its markers in docs/PAGE. With `--json`,
-    `data` is written to a file.
+    With `--write`, each of `texts` replaces the text between its markers in docs/PAGE, or in the
+    file of that name in benchmarks/notes, and `rows` are merged into tables of docs/PAGE by marker.
+    With `--json`, `data` is written to a file.
     """
-    print("\n\n".join(texts.values()))
+    print("\n\n".join((*(table for _, table in rows), *texts.values())))
     if options.json is not None:
         Path(options.json).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     if options.write:
-        rewrite_page(page, partial(fill_tables, texts=texts))
+        for marker, text in texts.items():
+            fill = partial(fill_table, marker=marker, text=text)
+            rewrite_page(page, fill, find_folder(page, marker))
+        for marker, table in rows:
+            rewrite_page(page, partial(merge_rows, marker=marker, table=table))
+
+
+def find_folder(page: str, marker: str) -> Path:
+    """Return the folder of notes if the page there has the marker, and that of the docs if not."""
+    notes = NOTES / page
+    is_noted = notes.is_file() and f"<!-- {marker} -->" in notes.read_text("utf-8")
+    return NOTES if is_noted else DOCS
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:

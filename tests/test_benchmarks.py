@@ -40,37 +40,23 @@ TABLES = {
     "speed.md": [
         f"speed.{name}"
         for name in (
-            *(
-                "whole",
-                "kinds",
-                "wrong",
-                "models",
-                "split",
-                "calls",
-                "callers",
-                "cases",
-                "held",
-                "fail-fast",
-            ),
-            *("workers", "serial", "thousand"),
+            *("whole", "kinds", "wrong", "models", "split", "calls", "callers", "cases", "held"),
+            *("fail-fast", "workers", "serial", "thousand"),
         )
     ],
     "honesty.md": [
-        f"honesty.{name}"
-        for name in ("seeds", "cases", "cases-of-kinds", "bounds", "bounds-of-kinds")
+        *(f"honesty.{name}" for name in ("seeds", "each", "cases", "bounds")),
+        *(f"honesty.bounds-of-{kind}" for kind in KINDS),
     ],
     "detection.md": [
-        f"detection.{name}"
-        for name in (
-            *("named", "rivals", "vendors", "models", "kinds", "mutants", "survivors"),
-            *(
-                f"{name}-of-{kind}"
-                for kind in KINDS
-                if kind != "rnn"
-                for name in ("named", "rivals")
-            ),
-            *("vendors-of-gru", "vendors-of-lstm"),
-        )
+        *(f"detection.{name}" for name in ("named", "rivals", "vendors", "kinds")),
+        *("detection.mutants", "detection.survivors"),
+        *(f"detection.themes-of-{kind}" for kind in KINDS),
+        *(f"detection.recipes-of-{kind}" for kind, data in KINDS.items() if not data.is_cell),
+    ],
+    "real-sizes.md": ["real-sizes", "real-gradients", "real-times"],
+    "report-accuracy.md": [
+        f"reports.{name}" for name in ("bugs", "causes", "pairs", "programs", "times")
     ],
 }
 SMALL_CASE = Case(config=Config(1, 1))
@@ -87,11 +73,28 @@ def import_script(name: str) -> Any:
 
 
 @pytest.mark.parametrize("page", TABLES)
-def test_page_has_a_place_for_every_table(page: str) -> None:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    begun, ended = (re.findall(rf"<!-- {mark}(\w+\.[\w-]+) -->", text) for mark in ("", "/"))
+def test_page_or_its_notes_have_a_place_for_every_table(page: str) -> None:
+    paths = [ROOT / "docs" / page, ROOT / "benchmarks" / "notes" / page]
+    text = "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    begun, ended = (re.findall(rf"<!-- {mark}(\w+[.-][\w-]+) -->", text) for mark in ("", "/"))
     assert begun == ended
-    assert set(begun) == set(TABLES[page])
+    assert sorted(begun) == sorted(TABLES[page])
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_a_measurement_is_a_table_a_paragraph_and_a_command(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for section in re.split(r"^#+ ", text, flags=re.MULTILINE):
+        before, marker, after = section.partition("<!-- ")
+        if marker:
+            title = before.partition("\n")[0]
+            tables = re.findall(r"^\|[ :|-]+\|$", section, re.MULTILINE)
+            commands = re.findall(r"^```sh\n(.*?)```$", before, re.MULTILINE | re.DOTALL)
+            prose = re.sub(r"^```sh\n.*?```$", "", before, flags=re.MULTILINE | re.DOTALL)
+            assert (title, len(tables)) == (title, 1)
+            assert (title, len(commands) <= 1) == (title, True)
+            assert (title, len(prose.strip().split("\n\n"))) == (title, 2)
+            assert (title, after.count("<!-- ")) == (title, 1)
 
 
 def test_table_is_aligned_and_its_numbers_are_short() -> None:
@@ -112,6 +115,16 @@ def test_table_is_written_between_its_markers() -> None:
     assert import_script("tables").fill_table(once, "a.b", r"new \1") == once
     with pytest.raises(ValueError, match=r"<!-- c\.d -->"):
         import_script("tables").fill_table(page, "c.d", "new")
+
+
+def test_rows_are_merged_by_their_first_cell() -> None:
+    merge_rows, page = import_script("tables").merge_rows, "<!-- a.b -->\n<!-- /a.b -->\n"
+    head = "| kind | n |\n| --- | ---: |"
+    page = merge_rows(page, "a.b", f"{head}\n| RNN | 1 |\n| GRU | 2 |\n| GRU | 3 |\n| LSTM | 4 |")
+    page = merge_rows(page, "a.b", f"{head}\n| GRU | 5 |")
+    page = merge_rows(page, "a.b", f"{head}\n| models | 6 |")
+    rows = ["| RNN | 1 |", "| GRU | 5 |", "| LSTM | 4 |", "| models | 6 |"]
+    assert page.split("\n\n")[1].splitlines() == [*head.splitlines(), *rows]
 
 
 def test_results_are_printed_and_written_as_json_and_into_the_page(
@@ -207,6 +220,9 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
     assert parse_cells(honesty.format_seeds(known, [("rnn", "Plain")])) == [
         [*name, "2", "0", "0", "6", "60", "0", "1"] for name in (("nn.RNN", "Plain"), ("", "all"))
     ]
+    assert parse_cells(honesty.sum_seeds(known)) == [
+        ["nn.RNN", "1", "2", "0", "0", "6", "60", "0", "1"]
+    ]
     (row,) = parse_cells(honesty.format_cases(known))
     assert row[:-1] == ["nn.RNN", "quick", "2", "6", "60", "0", "1"]
 
@@ -222,12 +238,15 @@ def test_portions_of_configurations_that_a_log_contains_are_not_checked_again(
     monkeypatch.setattr(bounds, "start_processes", ThreadPoolExecutor)
     assert bounds.main() == 0
     printed = capsys.readouterr().out
-    assert [row[:2] + row[5:6] for row in parse_cells(printed)] == [
+    summary, *tables = printed.split("\n\n")
+    assert [row[:2] for row in parse_cells(summary)] == [["nn.LSTMCell", "5"], ["nn.GRU", "5"]]
+    details = [row for table in tables for row in parse_cells(table)]
+    assert [row[:2] + row[5:6] for row in details] == [
         [f"nn.{title}", f"float32{part}", "0"]
         for title in ("LSTMCell", "GRU")
         for part in ("", " one step", " gradients", " gradients from own states")
     ]
-    assert [row[2] for row in parse_cells(printed)][:4] == ["5", "5", "5", "5"]
+    assert [row[2] for row in details][:4] == ["5", "5", "5", "5"]
     assert len(log.read_text(encoding="utf-8").splitlines()) == 4
     monkeypatch.setattr(bounds, "check_portions", None)
     assert bounds.main() == 0
@@ -252,8 +271,6 @@ def test_honesty_is_measured_for_every_kind() -> None:
         subjects = honesty.list_subjects(kind)
         assert next(iter(subjects.items())) == (data.qualified_name, require_documented(data))
         assert subjects.keys() > find_bank(kind).correct.keys()
-    assert honesty.name_place("cases", ["rnn"]) == "honesty.cases"
-    assert honesty.name_place("cases", ["gru", "lstm"]) == "honesty.cases-of-kinds"
 
 
 def test_bugs_of_every_kind_are_counted_with_those_that_are_not_seen() -> None:
@@ -397,15 +414,15 @@ def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
     detection.main()
     printed, errors = capsys.readouterr()
     assert "lacks StateIgnored: left out" in errors
-    named, picture, checkers = printed.split("\n\n")[:3]
-    assert parse_cells(named) == [["2", "1", "0", "0", "1", "1", "0"]]
-    assert picture == "![Which rule detects which planted bug](kill-matrix-of-lstm-cell.svg)"
-    assert [row[:2] + row[-1:] for row in parse_cells(checkers)] == [
+    named, checkers = printed.split("\n\n")[:2]
+    picture = "[matrix](kill-matrix-of-lstm-cell.svg)"
+    assert parse_cells(named) == [["nn.LSTMCell", "2", "1", "0", "0", "1", "1", "0", picture]]
+    assert [row[1:3] + row[-1:] for row in parse_cells(checkers)] == [
         ["rnnspec, quick", "1 of 2", "0 of 1"],
         ["rnnspec, default", "1 of 2", "0 of 1"],
         ["strict", "2 of 2", "1 of 1"],
     ]
-    assert "correct cells accused" in printed
+    assert "correct ones accused" in printed
     assert "if the rule that the bug names detects it" in printed
     assert "- strict accuses `PlainLSTMCell`." in printed
     assert "- `StateInList`, detected by: strict" in printed
@@ -465,7 +482,7 @@ def test_table_of_vendors_lists_accusations_and_seconds() -> None:
     seen = {"strict": {"BackwardHalfFirst": "x", "Plain": "y"}, "lax": {"BackwardHalfFirst": ""}}
     assert detection.list_accused(seen) == "- strict accuses `Plain`."
     table = detection.format_rivals(seen, ["BackwardHalfFirst"], {"strict": 1.5, "lax": 0.25})
-    assert [row[:2] + row[-1:] for row in parse_cells(table)] == [
+    assert [row[1:3] + row[-1:] for row in parse_cells(table)] == [
         ["strict", "1 of 1", "1.5"],
         ["lax", "0 of 1", "0.25"],
     ]
@@ -513,7 +530,8 @@ def test_detected_bugs_are_listed_by_profile() -> None:
     seen = detection.read_matrix(rows)
     assert seen[detection.QUICK] == {"A": "a.b", "B": "", "C": "c.d, a.b", "D": ""}
     assert seen[detection.DEFAULT] == {"A": "a.b", "B": "a.b", "C": "c.d, a.b", "D": ""}
-    assert parse_cells(detection.format_named(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
+    (row,) = parse_cells(detection.format_named(rows, "models", "a.svg"))
+    assert row == ["models", "4", "1", "2", "0", "1", "0", "0", "[matrix](a.svg)"]
 
 
 def test_bugs_about_the_cell_are_all_selected_and_few_of_the_others() -> None:
