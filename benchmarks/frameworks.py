@@ -2,7 +2,8 @@
 
 Each library has an extra. `--record keras` checks the layers of one group in the present
 environment and writes the results to benchmarks/recorded/frameworks/. `--write` makes the tables of
-docs/frameworks.md from all recorded results, and checks nothing.
+docs/frameworks.md from all recorded results, and checks nothing. `--programs opacus` adds programs
+to recorded faults without one, for which it checks only the rules of these faults.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import rnnspec
 from benchmarks.tables import fill_tables, format_table, make_parser, rewrite_page, show_progress
-from rnnspec.report.data import PartVerdict, Report
+from rnnspec.report.data import PartVerdict, Report, Result, Verdict
 
 ROOT = Path(__file__).parents[1]
 RECORDED = Path(__file__).parent / "recorded" / "frameworks"
@@ -222,7 +223,45 @@ def _describe_fault(report: Report, rule: str) -> dict[str, Any]:
         "cause": fault.likely_cause,
         "situation": fault.situation,
         "smallest": "" if example is None else example.text,
+        **_describe_program(result),
     }
+
+
+def _describe_program(result: Result) -> dict[str, str]:
+    """Return the program that shows a fault, with the torch that it was compared with, or why not.
+
+    The program needs torch as the reference, which may be newer than that of the recorded run.
+    """
+    torch = importlib.metadata.version("torch")
+    if result.repro is not None:
+        return {"program": result.repro, "program_torch": torch}
+    if result.verdict is not Verdict.FAIL:
+        return {"no_program": f"with torch {torch}, the rule does not fail in this command"}
+    return {"no_program": result.no_repro or "the rule fails only because of another fault"}
+
+
+def add_programs(group: Group, layer: str, found: dict[str, Any]) -> None:
+    """Check the rules of recorded faults without a program, and add their programs to the record.
+
+    Nothing is added if the packages are of other versions.
+    """
+    versions = {name: importlib.metadata.version(name) for name in found["versions"]}
+    rules = [each["rule"] for each in found["faults"] if "program" not in each]
+    if versions != found["versions"] or not rules:
+        print(f"{found['library']} {layer}: {found['versions']} recorded, {versions} installed")
+        return
+    os.environ.update(group.variables)
+    target = f"{group.place}:{layer}"
+    # A rule may fail because of another one in a run of both, and has a program in its own run.
+    for chosen in (rules, *([rule] for rule in rules)):
+        lacking = {each["rule"]: each for each in found["faults"] if "program" not in each}
+        if not lacking.keys() & {*chosen}:
+            continue
+        options = {**group.options, "rules": chosen}
+        report = rnnspec.check(target, isolate=True, profile="quick", **options)
+        for rule in lacking.keys() & {*chosen}:
+            lacking[rule].pop("no_program", None)
+            lacking[rule] |= _describe_program(report.result(rule))
 
 
 def read_recorded() -> list[dict[str, Any]]:
@@ -290,6 +329,9 @@ def main() -> int:
     """Record the groups that are named, and write the page."""
     parser = make_parser(__doc__)
     parser.add_argument("--record", nargs="*", choices=GROUPS, default=[], help="groups to check")
+    parser.add_argument(
+        "--programs", nargs="*", choices=GROUPS, default=[], help="groups that need programs"
+    )
     parser.add_argument("--layer", nargs="*", help="only these layers of them")
     parser.add_argument("--write", action="store_true", help=f"write the tables of docs/{PAGE}")
     options: argparse.Namespace = parser.parse_args()
@@ -298,12 +340,21 @@ def main() -> int:
         for layer in options.layer or GROUPS[name].layers:
             show_progress(f"{name}: {layer}")
             found = record_layer(GROUPS[name], layer)
-            text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-            (RECORDED / f"{name}-{layer}.json").write_text(text, encoding="utf-8")
+            _write_record(name, layer, found)
             print(f"{name} {layer}: {found['verdict']} in {found['duration_s']} s")
+    for name in options.programs:
+        for layer in options.layer or GROUPS[name].layers:
+            found = json.loads((RECORDED / f"{name}-{layer}.json").read_text("utf-8"))
+            add_programs(GROUPS[name], layer, found)
+            _write_record(name, layer, found)
     if options.write:
         rewrite_page(PAGE, fill)
     return 0
+
+
+def _write_record(name: str, layer: str, found: dict[str, Any]) -> None:
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    (RECORDED / f"{name}-{layer}.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

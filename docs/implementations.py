@@ -3,7 +3,8 @@
 Rows are libraries and releases, columns the themes of the rules, with a table for each kind. The
 data are the records of torch in `conformance/results`, which have the verdict on each rule, and the
 records of other libraries in `benchmarks/recorded/frameworks`, which have the faults and the
-verdict on each part of the contract.
+verdict on each part of the contract. Both have the program of a fault, unless they are older than
+that.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
 
 if TYPE_CHECKING:
-    from docs.matrix import Record, describe_span, load_records
+    from docs.matrix import DEVICES, Record, describe_span, load_records
 else:  # the folder of the script is on the import path
-    from matrix import Record, describe_span, load_records
+    from matrix import DEVICES, Record, describe_span, load_records
 
 FRAMEWORKS = Path(__file__).parents[1] / "benchmarks" / "recorded" / "frameworks"
 BADGE_COLOURS = {"brightgreen": "#1a7f37", "red": "#cf222e", "yellow": "#9a6700"}
@@ -47,7 +48,8 @@ class Implementation:
     layer     the name of the layer
     verdict   the verdict of the run
     cells     the content of each cell, by theme; none for themes without a rule
-    faults    the faults, each with the rule, the message, the situation and the smallest case
+    faults    the faults, each with the rule, the message, the situation, the smallest case and, if
+              it was recorded, the program that shows it
     target    the target of the check
     options   the options of the check
     variables the environment variables of the check
@@ -94,7 +96,7 @@ def list_themes() -> list[str]:
 
 def load_implementations() -> list[Implementation]:
     """Return every implementation that was recorded: torch first, then the others by library."""
-    own = list(_read_records(load_records()))
+    own = list(_read_records([*load_records(), *load_records(DEVICES)]))
     files = sorted(FRAMEWORKS.glob("*.json"))
     others = [_read_framework(json.loads(path.read_text(encoding="utf-8"))) for path in files]
     return [*own, *sorted(others, key=lambda each: (each.library.lower(), each.version))]
@@ -140,6 +142,7 @@ def _read_record(record: Record) -> Implementation:
         cells,
         faults,
         KINDS[record.kind].documented,
+        {} if record.setting == "cpu" else {"device": record.setting.partition("-")[0]},
     )
 
 
@@ -189,7 +192,8 @@ def write_page() -> str:
         "- &check;: all rules hold",
         "- &check;*: all rules that were checked hold, but some were reached too rarely",
         "- `n of m`: n of m rules hold, and the others could not be checked",
-        "- a number of faults, which links to the faults and to the commands that show them",
+        "- a number of faults, which links to the faults, with the smallest case, the program and",
+        "  the command that show each",
         "- &ndash;: no result is recorded",
         "",
         "Each release of torch is checked against its own documentation ([Releases of",
@@ -247,8 +251,19 @@ def _write_faults(row: Implementation) -> Iterator[str]:
             if fault.get(name):
                 yield f"<dt>{label}</dt><dd>{escape(' '.join(fault[name].split()))}</dd>"
         yield f"<dt>command</dt><dd><code>{escape(row.write_command(rule))}</code></dd>"
+        yield f"<dt>program</dt><dd>{_write_program(fault)}</dd>"
         yield "</dl>"
         yield ""
+
+
+def _write_program(fault: Mapping[str, str]) -> str:
+    """Return the program of a fault in a line of HTML, or the reason why none is shown."""
+    if "program" not in fault:
+        return escape(fault.get("no_program") or "not recorded; the command prints it")
+    # A Markdown parser would take an empty line for the end of the HTML.
+    code = escape(fault["program"].strip("\n"), quote=False).replace("\n", "&#10;")
+    made = f", with torch {escape(fault['program_torch'])}" if "program_torch" in fault else ""
+    return f"<details><summary>show{made}</summary><pre>{code}</pre></details>"
 
 
 def draw_badge(row: Implementation) -> str:

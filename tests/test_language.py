@@ -11,17 +11,17 @@ from benchmarks.language import COUNTED, Prose, list_comments, read_prose
 
 PACKAGE = Path(rnnspec.__file__).parent
 MOST = {
-    "what": 6.0,
+    "what": 2.5,
     "one": 30.5,
     "says, said": 0.5,
-    "those": 5.0,
-    "in which": 2.0,
+    "those": 3.0,
+    "in which": 1.7,
     "judge": 0.0,
     "tell": 0.0,
 }
 """The most uses of a word in 10,000 words. A limit may fall, and never rise."""
 LEAST = {"use": 38.0, "you": 6.5}
-"""The fewest uses of a word in 10,000 words, within a factor of two of pluggy's."""
+"""The fewest uses of a word in 10,000 words, half of pluggy's 49 and 9 or more."""
 LEAST_COMMENTS = {"diagnosis": 26.0, "oracle": 15.0, "inference": 16.0}
 """The fewest comments in 1,000 lines of a folder. A limit may rise, and never fall."""
 

@@ -78,8 +78,10 @@ def test_every_record_is_in_the_table(implementations: ModuleType) -> None:
     recorded = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     assert {(each["library"], each["layer"]) for each in recorded} <= layers
     assert len({each.anchor for each in found}) == len(found)
-    (old,) = [each for each in found if each.library == "torch" and each.faults]
+    old, *devices = [each for each in found if each.library == "torch" and each.faults]
     assert (old.layer, old.version, old.verdict) == ("LSTM", "2.2 (cpu)", RunVerdict.VIOLATES)
+    assert {each.options["device"] for each in devices} == {"xla"}
+    assert all(each.version.endswith("(xla)") for each in devices)
 
 
 def test_each_fault_is_linked_from_its_cell(implementations: ModuleType) -> None:
@@ -93,6 +95,9 @@ def test_each_fault_is_linked_from_its_cell(implementations: ModuleType) -> None
     for fault in found[-1].faults:
         assert f"rules/{fault['rule']}.html" in page
         assert found[-1].write_command(fault["rule"]) in page
+    recorded = [fault for each in found for fault in each.faults]
+    assert page.count("<dt>program</dt>") == len(recorded)
+    assert page.count("<pre>") == sum("program" in fault for fault in recorded) > 5
 
     class Nesting(HTMLParser):
         open = 0

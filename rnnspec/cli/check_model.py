@@ -29,7 +29,7 @@ from rnnspec.options import ModelOptions
 from rnnspec.report.model import ModelReport
 
 EPILOG = """\b
-Exit status: as of 'rnnspec check'.
+Exit status: the same as of 'rnnspec check'.
 \b
 Examples:
   rnnspec check-model path/to/models.py:Tagger --readout every

@@ -12,7 +12,7 @@ from rnnspec.cli.progress import show_standing
 from rnnspec.cli.workers import merge_shards
 
 EPILOG = """\b
-Exit status: as of 'rnnspec check'. If a shard is missing, or did not check all its cases,
+Exit status: the same as of 'rnnspec check'. If a shard is missing, or did not check all its cases,
 the report has a note, and is inconclusive unless a rule is broken.
 \b
 Examples:

@@ -22,7 +22,7 @@ REPLAY_EPILOG = """\b
 Exit status:
   0  the rule holds now
   1  it fails
-  2  there is no such report, finding or target
+  2  there is no such report, fault or target
 \b
 Examples:
   rnnspec check mylib:RNN --json report.json
@@ -40,7 +40,7 @@ FORCE = "Replace files of the same names that are there already."
 PDB = "Stop in the debugger where the rule fails; the target then runs in this process."
 
 
-@click.command(short_help="Run a finding of a report again.", epilog=REPLAY_EPILOG)
+@click.command(short_help="Check a fault of a report again.", epilog=REPLAY_EPILOG)
 @click.argument("report")
 @click.argument("id")
 @click.option("--target", metavar="TARGET", help=TARGET)
@@ -57,7 +57,7 @@ def replay(
     is_debugged: bool,
     **given: Any,
 ) -> int:
-    """Run the finding ID of REPORT again.
+    """Check the fault ID of REPORT again.
 
     REPORT is a file that you wrote with 'rnnspec check --json'. ID is the rule that names the
     finding; the rule is checked again on the smallest case in the report. Repeat the options that
@@ -92,13 +92,13 @@ def _debug_rule(suite: Any, case: Any) -> None:
 
 
 @click.command(
-    "export-tests", short_help="Write the findings of a report as tests.", epilog=EXPORT_EPILOG
+    "export-tests", short_help="Write the faults of a report as tests.", epilog=EXPORT_EPILOG
 )
 @click.argument("report")
 @click.argument("folder", metavar="DIR")
 @click.option("--force", is_flag=True, help=FORCE)
 def export_tests(report: str, folder: str, force: bool) -> int:
-    """Write each finding of REPORT into DIR, as a test file that needs only torch.
+    """Write each fault of REPORT into DIR, as a test file that needs only torch.
 
     REPORT is a file that you wrote with --json of 'rnnspec check' or 'rnnspec check-model'. Each
     test fails as long as the fault exists. Layers with an adapter need rnnspec too.

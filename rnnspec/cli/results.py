@@ -13,7 +13,7 @@ from rnnspec.text import make_printable
 
 DIFF_EPILOG = """\b
 Exit status:
-  0  both runs have the same findings
+  0  both runs have the same verdicts and faults
   1  the verdict, a fault or the verdict on a rule changed
   2  a file does not exist, or is neither a report nor a record
 \b

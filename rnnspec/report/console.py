@@ -48,6 +48,7 @@ def _list_lines(report: Report) -> Iterator[str]:
     yield format_headline(report)
     yield from report.heading
     yield ""
+    yield "rules that hold, by theme:"
     yield from format_table(report)
     yield ""
     for fault in report.faults:
@@ -115,7 +116,7 @@ def _format_counts(results: Sequence[Result]) -> str:
         *(Verdict.FAIL, Verdict.UNREACHED, Verdict.CHECKER_ERROR, Verdict.KNOWN, Verdict.STALE),
     )
     rest = [f"{own[verdict]} {verdict}" for verdict in shown if own[verdict]]
-    rest += [f"{failing} follow"] if failing else []
+    rest += [f"{failing} due to a fault"] if failing else []
     rest += [f"{blocked} {Verdict.BLOCKED}"] if blocked else []
     held = sum(result.verdict is Verdict.PASS for result in applicable)
     text = f"{held:>2} of {len(applicable)}" if applicable else f" - of {len(results)}"

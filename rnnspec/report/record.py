@@ -54,6 +54,8 @@ def _describe_result(result: Result, fault: FaultSummary | None) -> dict[str, An
     if fault is not None:
         cause = {"likely_cause_key": fault.likely_cause_key, "situation": fault.situation}
         found["fault"] = cause
+        if result.repro is not None:
+            found["program"] = result.repro
     return found
 
 

@@ -48,8 +48,10 @@ def test_whole_report_line_by_line() -> None:
         "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   "
         "seed 0, quick profile (1.2 s, 45 cases)",
         "",
-        "  shapes         1 of 1                    states         0 of 2  1 fail  1 follow",
-        "  modules        1 of 2  1 blocked         dropout        - of 1",
+        "rules that hold, by theme:",
+        "  shapes         1 of 1                            "
+        "states         0 of 2  1 fail  1 due to a fault",
+        "  modules        1 of 2  1 blocked                 dropout        - of 1",
         "  packed         0 of 1  1 unreached",
         "",
         f"{'FAIL  states.initial-state-used':<62} MUST     values      Inputs: h_0",
