@@ -209,7 +209,7 @@ def main(given: Sequence[str] | None = None) -> None:
     first = next(iter(found))
     texts = {
         "speed.calls": format_totals(found),
-        "speed.callers": format_shares(found[first], 0, f"what asks in {first}"),
+        "speed.callers": format_shares(found[first], 0, f"caller in {first}"),
     }
     data = {
         profile: {kind: {" / ".join(k): n for k, n in counts.found[kind].items()} for kind in KINDS}

@@ -305,7 +305,7 @@ def format_faults(recorded: Sequence[dict[str, Any]]) -> str:
         for each in recorded
         for fault in each["faults"]
     ]
-    return format_table(("library", "layer", "rule", "what the check says"), rows)
+    return format_table(("library", "layer", "rule", "message of the check"), rows)
 
 
 def _shorten(fault: dict[str, Any]) -> str:

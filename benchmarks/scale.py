@@ -201,7 +201,7 @@ def format_serial(serial: Mapping[str, float]) -> str:
         )
         for name in (ANSWER, STREAM, READ, MERGE, TASK, START, FAULTS, FAULTS_WRONG)
     ]
-    return format_table(("what", "for each", "microseconds", "seconds"), rows)
+    return format_table(("work", "for each", "microseconds", "seconds"), rows)
 
 
 def format_calculated(case: float, serial: Mapping[str, float]) -> str:

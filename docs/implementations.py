@@ -192,8 +192,8 @@ def write_page() -> str:
         "- &check;: all rules hold",
         "- &check;*: all rules that were checked hold, but some were reached too rarely",
         "- `n of m`: n of m rules hold, and the others could not be checked",
-        "- a number of faults, which links to the faults, with the smallest case, the program and",
-        "  the command that show each",
+        "- a number of faults: the link leads to the smallest case of each, its program, and the",
+        "  command that finds it",
         "- &ndash;: no result is recorded",
         "",
         "Each release of torch is checked against its own documentation ([Releases of",
@@ -262,8 +262,8 @@ def _write_program(fault: Mapping[str, str]) -> str:
         return escape(fault.get("no_program") or "not recorded; the command prints it")
     # A Markdown parser would take an empty line for the end of the HTML.
     code = escape(fault["program"].strip("\n"), quote=False).replace("\n", "&#10;")
-    made = f", with torch {escape(fault['program_torch'])}" if "program_torch" in fault else ""
-    return f"<details><summary>show{made}</summary><pre>{code}</pre></details>"
+    made = f", run with torch {escape(fault['program_torch'])}" if "program_torch" in fault else ""
+    return f"<details><summary>show it{made}</summary><pre>{code}</pre></details>"
 
 
 def draw_badge(row: Implementation) -> str:
