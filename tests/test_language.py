@@ -12,10 +12,10 @@ from benchmarks.language import COUNTED, Prose, list_comments, read_prose
 PACKAGE = Path(rnnspec.__file__).parent
 MOST = {
     "what": 2.5,
-    "one": 30.5,
+    "one": 29.5,
     "says, said": 0.5,
-    "those": 3.0,
-    "in which": 1.7,
+    "those": 3.5,
+    "in which": 1.9,
     "judge": 0.0,
     "tell": 0.0,
 }

@@ -87,7 +87,7 @@ Check = Callable[[RepeatedCalls], Iterator[ExplainedCause]]
 
 
 def check_calls(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
-    """Yield the faults of calls of the candidate one after the other.
+    """Yield the faults of consecutive calls of the candidate.
 
     The case has inputs that were not used before, which a candidate may have stored.
     """
@@ -153,7 +153,7 @@ def _check_second_call(
     second = draw(session)
     if second is None:
         return
-    # All tensors are kept until the end, so that none gets the address of another one.
+    # All tensors are kept until the end, so that none gets the address of another.
     given = session.given.map(copy_values), second.map(copy_values)
     first = session.call_candidate(given[0], copies=False)
     kept = {name: each.clone() for name, each in first.items()}

@@ -21,7 +21,7 @@ from rnnspec.comparing.weights import list_tensors
 from rnnspec.text import join_words
 
 REDUCED = {"16 bits (float16) or TF32": 2.0**-11, "bfloat16": 2.0**-8}
-"""The largest relative error of one rounding in fewer bits than float32 has."""
+"""The largest relative error of a rounding to fewer bits than float32 has."""
 
 
 # In wrong candidates that round, the errors were between a third and three times the
@@ -32,7 +32,7 @@ LEAST_LIKE, MOST_LIKE = 0.125, 4.0
 NUDGE = 2.0**-14
 """Weights and inputs are changed by this part of them to see whether results follow in steps."""
 LEAST_APART = 0.25
-"""Results change in steps if their change is apart from the right one by this part of it."""
+"""Results change in steps if their change differs from the right change by this share of it."""
 
 OF_FORM = {
     DifferenceKind.RAISES: Cause.RAISES,
@@ -110,7 +110,7 @@ def _find_parameter(prober: ReachProber) -> Iterator[ExplainedCause]:
 
 @dataclass(frozen=True)
 class _Shift:
-    """Adds random numbers to one tensor of a module."""
+    """Adds random numbers to a tensor of a module."""
 
     name: str
 
@@ -131,7 +131,7 @@ def _agrees(prober: ReachProber, exact: Results, got: Results, factor: float = 1
 
 
 def _find_exchanged_inputs(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield that two inputs of one shape are exchanged."""
+    """Yield that two inputs of the same shape are exchanged."""
     values = prober.given.list_values()
     names = name_inputs(prober.pair, prober.case)
     for one, other in combinations(prober.list_read(), 2):

@@ -46,12 +46,12 @@ class Precision(TextEnum):
 
 
 UNITS = {Precision.IEEE: 2.0**-24, Precision.TF32: 2.0**-11}
-"""The largest relative error of one rounding, by format."""
+"""The largest relative error of a rounding, by format."""
 
 
 @dataclass(frozen=True)
 class PairCase:
-    """One call of both modules: its sizes, the condition of weights and inputs, and a seed.
+    """A call of both modules: its sizes, the condition of weights and inputs, and a seed.
 
     `count` is how many of the arguments are given; the others keep their defaults.
     """
@@ -64,7 +64,7 @@ class PairCase:
 
 
 class InFloat64(TorchFunctionMode):
-    """Makes every float32 tensor that a function of torch returns a float64 one.
+    """Converts every float32 tensor that a function of torch returns to float64.
 
     Random numbers are drawn in float32 first, so that they are the same as in any other call.
     """
@@ -363,7 +363,7 @@ class Pair:
 
 
 def make_noise(unit: float, seed: int = 0) -> Callable[[Tensor], Tensor]:
-    """Return a function that changes each number by at most one rounding, up or down."""
+    """Return a function that changes each number by at most a rounding, up or down."""
     generator = torch.Generator().manual_seed(seed)
 
     def change(value: Tensor) -> Tensor:

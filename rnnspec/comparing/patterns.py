@@ -118,7 +118,7 @@ def _collect_reaches(
 
 
 def _reduce(changed: Tensor, along: int | None) -> Tensor:
-    """Return where anything changed, along one dimension."""
+    """Return where anything changed, along a dimension."""
     if along is None:
         return changed.any().reshape(1)
     return changed.movedim(along, 0).flatten(1).any(1) if changed.dim() > 1 else changed

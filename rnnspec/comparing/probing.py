@@ -13,7 +13,7 @@ from rnnspec.comparing.evaluation import ExpectedResults, Pair, PairCase, Result
 from rnnspec.comparing.sizes import Arguments
 
 MOST_INDICES = 48
-"""So many indices of a dimension are changed one by one; of more, a few near both ends."""
+"""The most indices of a dimension that are all changed; of more, a few near both ends are."""
 # A candidate may limit large numbers, and give the same for all of them.
 FACTORS = (30.0, 1.0, 0.1)
 """How large the numbers are that are put into an input, relative to its own."""
@@ -21,7 +21,7 @@ FACTORS = (30.0, 1.0, 0.1)
 
 @dataclass(frozen=True)
 class InputPlace:
-    """A part of the inputs: one of them, or the index of a dimension of one."""
+    """A part of the inputs: an input, or an index of a dimension of it."""
 
     input: int
     dimension: int | None = None
@@ -40,7 +40,7 @@ class InputPlace:
 def draw_others(part: Tensor, factor: float, seed: int, whole: Tensor) -> Tensor:
     """Return other numbers of the same form, or other integers between the same limits.
 
-    Each integer is another one than before. `whole` is the tensor that has the part.
+    Each integer differs from that before. `whole` is the tensor that has the part.
     """
     generator = torch.Generator().manual_seed(seed)
     if part.is_floating_point():
@@ -53,7 +53,7 @@ def draw_others(part: Tensor, factor: float, seed: int, whole: Tensor) -> Tensor
 
 
 def list_indices(size: int) -> list[int]:
-    """Return the indices of a dimension that are changed one by one.
+    """Return the indices of a dimension that are changed, each by itself.
 
     Of many, the distances from the ends grow by powers of two.
     """

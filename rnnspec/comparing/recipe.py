@@ -46,7 +46,7 @@ Caller = Callable[[nn.Module, Arguments], Any]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: the target that builds it, and the Python module of the target."""
+    """A module of the two: the target that builds it, and the Python module of the target."""
 
     target: Target
     namespace: ModuleType | None

@@ -23,7 +23,7 @@ class CandidateFault:
     """A fault of the candidate.
 
     part        the compared part, a value of `rnnspec.comparing.explanation.ComparisonPart`
-    cause       its behaviour, one of the values of `Cause` in the same module
+    cause       its behaviour, a value of `Cause` in the same module
     text        the same in words, for this candidate
     difference  the values that it returns, and the expected values
     sizes       the smallest sizes that show it
@@ -42,7 +42,7 @@ class CandidateFault:
 
 @dataclass(frozen=True)
 class RemarkText:
-    """A remark on the candidate: one of the values of `RemarkKey`, and the same in words."""
+    """A remark on the candidate: a value of `RemarkKey`, and the same in words."""
 
     key: str
     text: str
@@ -59,7 +59,7 @@ class ComparisonReport:
     remarks      facts about the candidate that you may want to know, and that are no faults
     not_compared  the parts that were not compared, or not to their end
     is_cut       whether that is because the limit of time was reached
-    sizes        the sizes at which both were called, one row for each
+    sizes        the sizes at which both were called, a row for each
     cases        the number of cases
     """
 

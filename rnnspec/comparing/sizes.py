@@ -16,7 +16,7 @@ from torch import Tensor
 Sizes = Mapping[str, int]
 """The sizes of a case by their names."""
 LEAST_TRIED = 3
-"""A size is changed to this number, or increased by one, to see its effect."""
+"""A size is changed to this number, or increased by 1, to see its effect."""
 
 
 @dataclass(frozen=True)
