@@ -164,4 +164,5 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
         seed=options.seed,
         precision=str(pair.precision),
         environment=describe_environment(options.device),
+        proved=len(pair.proved),
     )

@@ -132,7 +132,8 @@ def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -
 def _declare_ending(target: Target, found: Inferred, ending: Ending) -> Inferred:
     """Return the adapter of a layer, from that of the module around it that calls prefixes."""
     declared = found.declaration
-    lacks = {name: why for name, why in declared.lacks.items() if name not in map(str, NEED_OUTPUT)}
+    needing = set(map(str, NEED_OUTPUT))
+    lacks = {name: why for name, why in declared.lacks.items() if name not in needing}
     if "num_layers" in declared.arguments and "[0]" in ending.returns.text:
         lacks.setdefault("num_layers", "a call returns the state of one layer")
     declaration = replace(
@@ -144,7 +145,9 @@ def _declare_ending(target: Target, found: Inferred, ending: Ending) -> Inferred
         lacks=lacks,
     )
     adapter = declaration.make(target.factory)
-    deviations = {name: text for name, text in found.deviations.items() if name not in lacks}
+    # Its output does not come from calls on prefixes if there are two directions.
+    own = found.deviations.keys() - needing - lacks.keys()
+    deviations = {name: found.deviations[name] for name in sorted(own)}
     config = make_config(kind=ending.kind.name, **declaration.fixed)
     if not deviations and (difference := find_difference(adapter, config, found.dtype)):
         deviations[ONE_LAYER] = difference.text

@@ -60,6 +60,18 @@ class WithoutState(nn.Module):
         return final[0]
 
 
+class TwoDirections(nn.Module):
+    """An LSTM of torch of which h_n is returned, with all its arguments."""
+
+    def __init__(self, i: int, h: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(i, h, num_layers, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor, h0: Tensor, c0: Tensor) -> Tensor:
+        final: Tensor = self.rnn(x, (h0, c0))[1][0]
+        return final
+
+
 FORMS = {
     LastState: ("x, h[0]", "h[0]", {"batch_first": True}),
     BothStates: ("x, (h, c)", "h, c", {}),
@@ -77,6 +89,14 @@ def test_layer_that_returns_final_states_alone_is_adapted(layer: type[nn.Module]
     assert found.adapter.unsupported[Feature.PACKED] == PREFIXES
     assert len(found.matched) == 4
     compare_with_torch(found)
+
+
+def test_second_direction_is_no_deviation_but_out_of_reach() -> None:
+    found = infer_adapter(resolve_target(TwoDirections))
+    assert found.outcome is SearchOutcome.FOUND, format_found(found)
+    assert not found.deviations
+    assert found.adapter.unsupported[Feature.BIDIRECTIONAL] == PREFIXES
+    assert found.declaration.returns == "h"
 
 
 class ForgetsEarlySteps(LastState):
