@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.comparing.differences import DifferenceKind, ResultDifference, find_wrong
+from rnnspec.comparing.differences import DifferenceKind, find_wrong
 from rnnspec.comparing.evaluation import DRAWS, Results, add_noise, is_real, make_noise
 from rnnspec.comparing.explanation import Cause, ExplainedCause
 from rnnspec.comparing.names import name_inputs
@@ -41,11 +41,6 @@ OF_FORM = {
     DifferenceKind.SHAPE: Cause.SHAPE,
     DifferenceKind.DTYPE: Cause.DTYPE,
 }
-
-
-def explain_form(difference: ResultDifference) -> ExplainedCause:
-    """Return the cause of a difference that is not one of numbers."""
-    return ExplainedCause(OF_FORM[difference.kind], difference.text)
 
 
 def explain_values(prober: ReachProber, before: ReachProber) -> ExplainedCause:

@@ -157,7 +157,10 @@ class NumberCondition:
 AS_BUILT = NumberCondition()
 REDRAWN = NumberCondition(redraw_weights)
 # At 1e3, the errors of float32 hide the errors of a rough activation where it is nearly 1.
-MAGNITUDES = tuple(NumberCondition(factor=factor) for factor in (1e-3, 8.0, 1e3))
+MAGNITUDES = (
+    *(NumberCondition(factor=factor) for factor in (1e-3, 8.0, 1e3)),
+    NumberCondition(scale_weights, (8.0,)),  # results that a candidate limits may be too small else
+)
 
 
 def list_conditions(dimensions: int, biases: int) -> Iterator[NumberCondition]:

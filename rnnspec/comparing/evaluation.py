@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,42 +82,42 @@ class InFloat64(TorchFunctionMode):
 
 def convert_module(module: nn.Module) -> nn.Module:
     """Return a module with all of its floating-point tensors in float64."""
-    converted = module.double()
-    for each in module.modules():
-        for name, value in list(vars(each).items()):
-            if not name.startswith("_"):
-                vars(each)[name] = convert(value)
-    return converted if isinstance(converted, nn.Module) else module
+    return change_attributes(module.double(), convert)
 
 
 def move_module(module: nn.Module, device: str) -> nn.Module:
     """Return a module on a device, with the tensors that are plain attributes."""
     if device == "cpu":
         return module
-    moved = move_model(module, device)
-    for each in moved.modules():
+    return change_attributes(move_model(module, device), partial(move, device=device))
+
+
+def change_attributes(module: nn.Module, change: Callable[[Any], Any]) -> nn.Module:
+    """Return a module with changed plain attributes, some of which may be tensors."""
+    for each in module.modules():
         for name, value in list(vars(each).items()):
             if not name.startswith("_"):
-                vars(each)[name] = move(value, device)
-    return moved
+                vars(each)[name] = change(value)
+    return module
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a value with the tensors in it, or in its tuples and lists, changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in (tuple, list):
+        return type(value)(map_tensors(each, change) for each in value)
+    return value
 
 
 def move(value: Any, device: str) -> Any:
     """Return a value with the tensors in it on a device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if type(value) in (tuple, list):
-        return type(value)(move(each, device) for each in value)
-    return value
+    return map_tensors(value, lambda each: each.to(device))
 
 
 def convert(value: Any) -> Any:
     """Return a value with the float32 tensors in it in float64."""
-    if isinstance(value, Tensor):
-        return value.double() if value.dtype is torch.float32 else value
-    if type(value) in (tuple, list):
-        return type(value)(map(convert, value))
-    return value
+    return map_tensors(value, lambda each: each.double() if each.dtype is torch.float32 else each)
 
 
 def is_real(value: object) -> bool:
@@ -126,11 +127,7 @@ def is_real(value: object) -> bool:
 
 def copy_values(value: Any) -> Any:
     """Return an argument with copies of the tensors in it."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if type(value) in (tuple, list):
-        return type(value)(map(copy_values, value))
-    return value
+    return map_tensors(value, lambda each: each.detach().clone())
 
 
 def list_results(value: Any, place: str = "output") -> Iterator[tuple[str, Tensor]]:
@@ -191,7 +188,8 @@ class Pair:
     free          the names of the sizes that no parameter has, such as that of the batch
     draws         how often roundings are drawn
     moves         the moves that were found so far, by the sizes that parameters have
-    operations    how many functions of torch one case calls
+    operations    how many functions of torch a case calls
+    proved        the cases so far that had proved bounds
     deadline      the time at which no further call begins
     """
 
@@ -205,6 +203,7 @@ class Pair:
     device: str = "cpu"
     moves: dict[tuple[Any, ...], Move] = field(default_factory=dict)
     operations: Growth = field(default_factory=Growth)
+    proved: list[PairCase] = field(default_factory=list)
     deadline: float = math.inf
 
     def make_given(self, case: PairCase) -> Arguments:
@@ -343,15 +342,20 @@ class Pair:
             return self.call(self.recipe.reference, module, given, case, copies=copies)
 
     def compute_expected(
-        self, case: PairCase, given: Arguments, draws: int | None = None
+        self,
+        case: PairCase,
+        given: Arguments,
+        draws: int | None = None,
+        single: Results | None = None,
     ) -> ExpectedResults:
         """Return the expected results of a case, and their tolerances.
 
-        Roundings are drawn `draws` times, which is usually the number of the pair.
+        Roundings are drawn `draws` times, which is usually the number of the pair. `single` are the
+        results of the reference in float32, if they are known.
         """
         draws = self.draws if draws is None else draws
         exact = self.compute_exactly(case, given)
-        single = self.call_reference(case, given)
+        single = self.call_reference(case, given) if single is None else single
         unit = UNITS[self.precision]
         moved = [self.compute_exactly(case, given, make_noise(unit, draw)) for draw in range(draws)]
         tolerances = {}

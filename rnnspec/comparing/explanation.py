@@ -61,6 +61,7 @@ class RemarkKey(TextEnum):
     USES_LIBRARY = "uses-the-library"
     REFUSES_SIZES = "refuses-sizes"
     REFUSES_USES = "refuses-uses"
+    NOT_ORIGINAL = "original-sizes-not-compared"
     FALLS_BACK = "falls-back-to-the-library"
 
 

@@ -10,7 +10,7 @@ from rnnspec.comparing.rows import estimate_work
 from rnnspec.comparing.sizes import Sizes
 
 # It takes a few seconds, most of them in float64.
-MOST_MINIMISING = 4e10
+MOST_MINIMISING = 6e10
 """So much work is done to find the smallest sizes that show a difference."""
 
 
@@ -24,14 +24,17 @@ def minimise(pair: Pair, largest: Sizes, base: Sizes, fails: Callable[[Sizes], b
     def fails_at(name: str, number: int) -> bool:
         nonlocal spent
         tried = {**sizes, name: number}
-        spent += 1.5 * estimate_work(pair, tried)  # with one draw of roundings
-        return spent <= MOST_MINIMISING and fails(tried)
+        work = 1.5 * estimate_work(pair, tried)  # with one draw of roundings
+        if spent + work > MOST_MINIMISING:
+            return False
+        spent += work
+        return fails(tried)
 
     order = sorted(sizes, key=lambda name: -sizes[name])
     for name in order:  # which makes all further calls faster
         if base[name] < sizes[name] and fails_at(name, base[name]):
             sizes[name] = base[name]
-    for name in order:
+    for name in reversed(order):  # large sizes take most tries, and each less work then
         sizes[name] = _find_least(sizes[name], partial(fails_at, name))
     return sizes
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import torch
 
-from rnnspec.comparing.differences import REFUSALS, DifferenceKind, find_difference
+from rnnspec.comparing.differences import DifferenceKind, compare_case
 from rnnspec.comparing.evaluation import Pair, PairCase, are_equal
 from rnnspec.comparing.explanation import Cause, ExplainedCause, RemarkKey
 from rnnspec.comparing.halves import find_wrong_halves
 from rnnspec.comparing.recipe import Side
-from rnnspec.models.steps import find_cause, phrase_error
-from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.models.steps import suppress_failures
+from rnnspec.subjects.failures import Failure
 from rnnspec.text import join_words
 
 
@@ -69,26 +69,18 @@ def _depends_on_constructor(pair: Pair, case: PairCase) -> bool:
 
 def _compare(pair: Pair, case: PairCase, cause: Cause, when: str) -> Iterator[ExplainedCause]:
     """Yield that the two differ in a case, unless the reference raises there."""
-    given, side = pair.make_given(case), pair.recipe.candidate
-    try:
-        expected = pair.compute_expected(case, given)
-    except Failure:
-        return
-    try:
-        got = pair.call(side, pair.build_candidate(case), given, case)
-    except Ended:
-        raise
-    except Failure as error:
-        is_refusal = isinstance(find_cause(error), (TypeError, *REFUSALS))
-        found = RemarkKey.REFUSES_USES if is_refusal else cause
-        yield ExplainedCause(found, f"{when}, it {phrase_error(error)}", case=case)
-        return
-    difference = find_difference(expected, got)
+    difference = None
+    with suppress_failures():
+        difference = compare_case(pair, case)
     if difference is not None:
+        is_refusal = difference.kind is DifferenceKind.REFUSES or isinstance(
+            difference.error, TypeError
+        )
+        found = RemarkKey.REFUSES_USES if is_refusal else cause
         shown = (
             "its results differ" if difference.kind is DifferenceKind.VALUES else difference.text
         )
-        yield ExplainedCause(cause, f"{when}, {shown}", case=case)
+        yield ExplainedCause(found, f"{when}, {shown}", case=case)
 
 
 def is_random(pair: Pair, side: Side, case: PairCase) -> bool:

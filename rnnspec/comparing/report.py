@@ -61,6 +61,7 @@ class ComparisonReport:
     is_cut       whether that is because the limit of time was reached
     sizes        the sizes at which both were called, a row for each
     cases        the number of cases
+    proved       how many of them were compared within proved bounds on rounding errors too
     """
 
     reference: str
@@ -76,6 +77,7 @@ class ComparisonReport:
     seed: int
     precision: str
     environment: Mapping[str, str]
+    proved: int = 0
 
     @property
     def verdict(self) -> RunVerdict:
@@ -165,6 +167,8 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
     yield f"  candidate  {report.candidate}"
     yield f"  weights    {report.weights}"
     yield f"  products   {report.precision}"
+    if report.proved:
+        yield f"  bounds     proved in {report.proved} cases, and measured in all"
     if report.sizes:
         yield from _fill(
             f"sizes      {len(report.sizes)}, from {_join(report.sizes[0])} to "

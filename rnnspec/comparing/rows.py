@@ -32,15 +32,18 @@ CALLS = 4
 """So many calls a case is worth."""
 OPERATION = 2e5
 """A call of a function of torch takes at least as long as so many products: 7 microseconds."""
-# Six layers of 256 units at 512 steps and 10 samples are 5e10. With 1e11 here, the comparison of a
-# stack of 512 units takes 2e11, which is more than 10 seconds.
+# Six layers of 256 units at 512 steps and 10 samples are 7e10, and of 512 units 2.6e11. With more
+# than 7e10 here, the comparison of a stack of 512 units takes more than 10 seconds.
 MOST_WORK = 7e10
-"""So much work one case may be."""
+"""So much work a case may be."""
+# Up to a minute, but for more than six layers of 512 units and 10 samples only.
+MOST_WORK_OF_ORIGINAL = 1e12
+"""So much work the case with the original sizes may be."""
 MOST_WORK_OF_FEW = MOST_WORK / 4
 """So much work the cases with few samples and original sizes may be together."""
 FEW_SAMPLES = 7
 """Fewer samples take as long, since the weights are read from memory for each step."""
-MOST_PARAMETERS = 4e7
+MOST_PARAMETERS, MOST_PARAMETERS_OF_ORIGINAL = 4e7, 1e8
 """So many parameters the reference may have; it is copied several times, in float64 too."""
 CAPS = (1024, 512, 256, 128, 64, 32, 16)
 """The limits of original sizes, one after the other, if they take too long."""
@@ -50,12 +53,14 @@ CAPS = (1024, 512, 256, 128, 64, 32, 16)
 class SizeRow:
     """Sizes at which the two are compared; large ones are near the original sizes.
 
-    With as many samples or steps as the file has, a call takes longest.
+    With as many samples or steps as the file has, a call takes longest, and if it is more than
+    `MOST_WORK`, it is made once.
     """
 
     sizes: Sizes
     is_large: bool = False
     is_largest: bool = False
+    is_once: bool = False
 
 
 def can_call(pair: Pair, sizes: Sizes) -> bool:
@@ -100,7 +105,7 @@ def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[SizeRow]:
     """
     seen: list[Sizes] = []
     for row in (SizeRow(base), *_list_all(pair, small)):
-        if row.sizes not in seen and is_affordable(pair, row.sizes):
+        if row.sizes not in seen and (row.is_once or is_affordable(pair, row.sizes)):
             seen.append(row.sizes)
             is_large = row.is_large or count_products(pair, row.sizes) > LARGE_PRODUCTS
             yield replace(row, is_large=is_large)
@@ -122,9 +127,10 @@ def _list_all(pair: Pair, base: Sizes) -> Iterator[SizeRow]:
         yield SizeRow(
             {**base, **{name: original[name] for name in _find_input_sizes(pair, base)}}, True
         )
-    if pair.free:
+    is_once = largest != original and can_afford_once(pair)
+    if pair.free and not is_once:
         yield SizeRow({**largest, pair.free[0]: min(2, largest[pair.free[0]])}, True)
-    yield SizeRow(largest, True, True)
+    yield SizeRow(original if is_once else largest, True, True, is_once)
 
 
 def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:
@@ -142,18 +148,26 @@ def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:
     return sizes
 
 
-def is_affordable(pair: Pair, sizes: Sizes) -> bool:
+def can_afford_once(pair: Pair) -> bool:
+    """Return whether a case with the original sizes does not take too long."""
+    sizes = pair.recipe.original
+    return is_affordable(pair, sizes, MOST_WORK_OF_ORIGINAL, MOST_PARAMETERS_OF_ORIGINAL)
+
+
+def is_affordable(
+    pair: Pair, sizes: Sizes, work: float = MOST_WORK, parameters: float = MOST_PARAMETERS
+) -> bool:
     """Return whether a call with sizes does not take too long, by a count of products."""
     try:
-        return _fits_memory(pair, sizes) and estimate_work(pair, sizes) <= MOST_WORK
+        return _fits_memory(pair, sizes, parameters) and estimate_work(pair, sizes) <= work
     except Ended:
         raise
     except Exception:  # the functions of the file, or the constructor, refuse the sizes
         return False
 
 
-def _fits_memory(pair: Pair, sizes: Sizes) -> bool:
-    return count_parameters(pair, sizes) <= MOST_PARAMETERS
+def _fits_memory(pair: Pair, sizes: Sizes, parameters: float = MOST_PARAMETERS) -> bool:
+    return count_parameters(pair, sizes) <= parameters
 
 
 def estimate_work(pair: Pair, sizes: Sizes) -> float:
@@ -166,7 +180,7 @@ def estimate_work(pair: Pair, sizes: Sizes) -> float:
 
 
 def count_products(pair: Pair, sizes: Sizes) -> float:
-    """Return how many products one call with sizes takes, if each weight reads each row."""
+    """Return how many products a call with sizes takes, if each weight reads each row."""
     shapes = _list_shapes(pair, sizes)
     rows = max((s.numel() // s[-1] for s in shapes if len(s) > 1 and s[-1]), default=1)
     return float(count_parameters(pair, sizes) * rows)

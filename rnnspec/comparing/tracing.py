@@ -19,10 +19,16 @@ LAYERS = {
     *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
 }
 """The functions of torch that compute a recurrent layer or a cell, by their names."""
+# In float64, 31 microseconds a step of an LSTM and 36 of a GRU, and 7 for a function.
+STEP = 4
+"""A step of a layer and direction in them takes as long as so many functions of torch."""
 
 
-class _Counter(Recorder):
-    """Counts the functions of torch, and notes whether one of them computes a recurrent layer."""
+class Counter(Recorder):
+    """Counts the functions of torch, and notes whether any of them computes a recurrent layer.
+
+    Such a function counts for each step that it takes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,13 +39,29 @@ class _Counter(Recorder):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Run a function of torch, and note which."""
-        self.count += 1
-        self.is_layer_used |= getattr(function, "__name__", "") in LAYERS
+        is_layer = getattr(function, "__name__", "") in LAYERS
+        self.count += 1 + (STEP * count_steps(args) if is_layer else 0)
+        self.is_layer_used |= is_layer
         return function(*args, **(kwargs or {}))
 
 
-def _record(pair: Pair, side: Side, case: PairCase) -> _Counter:
-    counter = _Counter()
+def count_steps(args: Sequence[Any]) -> int:
+    """Return how many steps a function for a recurrent layer takes, in all layers and directions.
+
+    `args` are (input, states, weights, biases, layers, dropout, training, directions, batch first)
+    for a layer, and (data, batch sizes, states, weights, ...) for a packed sequence.
+    """
+    if len(args) != 9:
+        return 1  # a cell
+    if isinstance(args[3], bool):
+        steps, layers, is_two = args[0].shape[1 if args[8] else 0], args[4], args[7]
+    else:
+        steps, layers, is_two = len(args[1]), args[5], args[8]
+    return int(steps * layers * (2 if is_two else 1))
+
+
+def _record(pair: Pair, side: Side, case: PairCase) -> Counter:
+    counter = Counter()
     with suppress_failures():
         module = pair.build(side, case)
         given = pair.make_given(case)
@@ -49,7 +71,7 @@ def _record(pair: Pair, side: Side, case: PairCase) -> _Counter:
 
 
 def count_operations(pair: Pair, case: PairCase) -> Growth:
-    """Return how many functions of torch a case calls: one call of the candidate, three others."""
+    """Return how many functions of torch a case calls, three times those of the reference."""
 
     def count(sizes: Sizes) -> int:
         at_sizes = replace(case, sizes=sizes)

@@ -61,6 +61,12 @@ def test_a_sample_of_wrong_candidates_is_found(tmp_path: Path, name: str) -> Non
     assert report.exit_status == 1
 
 
+def test_weights_are_not_to_blame_if_samples_are_exchanged(tmp_path: Path) -> None:
+    """Another way to move the weights may seem right with inputs that hide the fault."""
+    report = check_found(tmp_path, "samples-sorted", small=True)
+    assert [each.cause for each in report.faults] == [str(Cause.MIXES)]
+
+
 @pytest.mark.parametrize("name", ["split-products", "sums-in-blocks"])
 def test_a_sample_of_right_candidates_is_accepted(tmp_path: Path, name: str) -> None:
     right = RIGHT[name]

@@ -5,32 +5,43 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence
 
 import rnnspec
 from rnnspec.api.compare import run_comparison
-from rnnspec.comparing.evaluation import Pair, PairCase
-from rnnspec.comparing.explanation import ComparisonPart
+from rnnspec.comparing import calls, comparison, rows
+from rnnspec.comparing.conditions import NumberCondition, remember
+from rnnspec.comparing.differences import are_near, find_difference, find_unexplained
+from rnnspec.comparing.evaluation import SLACK, ExpectedResults, Pair, PairCase
+from rnnspec.comparing.explanation import Cause, ComparisonPart
+from rnnspec.comparing.proved import find_proof
 from rnnspec.comparing.recipe import find_recipe
 from rnnspec.comparing.rows import FEW_SAMPLES, MOST_WORK, estimate_work, find_affordable
 from rnnspec.comparing.sizes import Growth
-from rnnspec.comparing.tracing import count_operations
+from rnnspec.comparing.tracing import STEP, Counter, count_operations
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
 from rnnspec.options import CompareOptions
 from rnnspec.report.data import RunVerdict
 from rnnspec.testing.comparison import PartTest
-from tests.comparing.forms import FORMS
+from tests.comparing.forms import FORMS, LAST, write_layer
 from tests.comparing.hacks import HACKS, write_candidate
 
 RIGHT = "\n    pass\n"
+USUAL_SHAPE_ONLY = """
+    def forward(self, x, state):
+        return super().forward(x, state if x.shape != (256, 8, 64) else 0 * state)
+"""
 WRONG_GRADIENT = """
     def forward(self, x, state=None):
         return super().forward(x, state).detach().requires_grad_()
@@ -111,6 +122,52 @@ def test_a_report_at_the_time_limit_lists_the_parts_not_compared(
     assert not report.score()["correct"]
 
 
+class PendingStreams:
+    """Streams on which nothing is written before something waits, in place of torch.cuda."""
+
+    Stream = torch.cpu.Stream
+    pending: ClassVar[list[Callable[[], object]]] = []
+
+    @classmethod
+    def synchronize(cls, device: str = "cpu") -> None:
+        """Write everything."""
+        while cls.pending:
+            cls.pending.pop(0)()
+
+    @classmethod
+    @contextmanager
+    def stream(cls, stream: torch.cpu.Stream) -> Iterator[None]:
+        """Keep each copy for later."""
+        copy = torch.Tensor.copy_
+
+        def copy_later(each: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            cls.pending.append(lambda: copy(each, value))
+            return each
+
+        with patch.object(torch.Tensor, "copy_", copy_later), torch.cpu.stream(stream):
+            yield
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_call_on_a_stream_with_pending_work_waits_for_it(
+    write_pair: Callable[..., tuple[str, str]], monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """The check of streams runs without a second device, with streams that stand in for its own."""
+    monkeypatch.setattr(calls, "WORK", 2)
+    monkeypatch.setattr(calls, "find_streams", lambda device: PendingStreams)
+    body = f"""
+    def forward(self, x, state=None):
+        if {waits}:
+            from {__name__} import PendingStreams
+            PendingStreams.synchronize()
+        return super().forward(x, state)
+"""
+    pair = Pair(find_recipe(*write_pair(body), {}))
+    sizes = {"batch_size": 2, "input_size": 3, "hidden_size": 4, "output_size": 3}
+    found = calls.check_calls(pair, PairCase(sizes))
+    assert [each.cause for each in found] == ([] if waits else [Cause.OTHER_STREAM])
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("waits", [True, False])
@@ -148,6 +205,92 @@ def test_work_is_counted_by_calls_of_functions(
     slow = replace(pair, free=free, operations=Growth(sizes, 15_000, {"steps": 1 / 3}))
     assert find_affordable(slow, free)["steps"] == 64
     assert estimate_work(slow, find_affordable(slow, free)) <= MOST_WORK
+
+
+def test_functions_for_whole_layers_count_for_each_step() -> None:
+    x, packed = torch.randn(5, 2, 3), pack_sequence([torch.randn(5, 3)])
+    counter = Counter()
+    with counter:
+        nn.LSTM(3, 4, 2, bidirectional=True)(x)
+    assert counter.count >= STEP * 5 * 2 * 2
+    for layer, given in ((nn.GRU(3, 4, batch_first=True), x), (nn.RNN(3, 4), packed)):
+        counter = Counter()
+        with counter:
+            layer(given)
+        steps = x.shape[1] if given is x else 5
+        assert STEP * steps <= counter.count < 2 * STEP * steps + 20
+
+
+@pytest.mark.parametrize("limit", [1e12, 1e7])
+def test_original_sizes_are_tried_once_or_a_remark_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    """However much work they are, up to a limit, since a candidate may be wrong there alone."""
+    source = FORMS["loop"]
+    (tmp_path / "usual.py").write_text(source, encoding="utf-8")
+    (tmp_path / "shape.py").write_text(write_candidate(source, USUAL_SHAPE_ONLY), encoding="utf-8")
+    monkeypatch.setattr(rows, "MOST_WORK", 1e9)
+    monkeypatch.setattr(rows, "MOST_WORK_OF_ORIGINAL", limit)
+    monkeypatch.setattr(comparison, "MOST_PROBED", 1e6)
+    report = rnnspec.compare(f"{tmp_path}/usual.py:Model", f"{tmp_path}/shape.py:ModelNew")
+    remarks = {each.key for each in report.remarks}
+    assert bool(report.faults) is (limit == 1e12)
+    assert ("original-sizes-not-compared" in remarks) is (limit == 1e7)
+
+
+def test_results_near_the_float32_ones_are_within_the_tolerance() -> None:
+    """Whatever the error of the reference in float32 is."""
+    unit = 2.0**-24
+    for error in (0.0, 0.5, 1.0, 30.0, 1e4):
+        exact = {"output": torch.tensor([1.0, 0.25], dtype=torch.float64)}
+        single = {"output": (exact["output"] + error * unit).float()}
+        got = {"output": single["output"] + torch.tensor([1.0, -1.0]) * (SLACK - 3) * unit}
+        assert are_near(single, got)
+        largest = float((single["output"] - exact["output"]).abs().max())
+        expected = ExpectedResults(exact, {"output": SLACK * max(largest, unit)}, single)
+        assert find_difference(expected, got) is None
+        further = {"output": single["output"] + (SLACK + 2) * unit}
+        assert not are_near(single, further)
+    nothing = {"output": torch.full((2,), torch.nan)}
+    assert not are_near(nothing, nothing)
+
+
+def test_error_within_the_measured_tolerance_is_found_by_the_proved_bound(tmp_path: Path) -> None:
+    """The tolerance belongs to the largest number, and each number has a bound of its own."""
+    source = write_layer("GRU", "out", "3, 6, 4, 5, 2", first=False)
+    (tmp_path / "proof.py").write_text(source, encoding="utf-8")
+    (tmp_path / "added.py").write_text(write_candidate(source, RIGHT), encoding="utf-8")
+    pair = Pair(find_recipe(f"{tmp_path}/proof.py:Model", f"{tmp_path}/added.py:ModelNew", {}))
+    case = PairCase(pair.recipe.original, NumberCondition(remember, (-1.0, 1.0)))
+    expected = pair.compute_expected(case, pair.make_given(case))
+    proof = find_proof(pair, case)
+    assert proof is not None
+    assert find_unexplained(proof, expected.single) is None
+    error = 0.5 * expected.tolerances["output"]
+    got = {"output": expected.single["output"] + error}
+    assert find_difference(expected, got) is None
+    found = find_unexplained(proof, got)
+    assert found is not None
+    assert "times what rounding can explain" in found.text
+    assert found.tolerances[0] < error
+
+
+def test_bound_of_a_linear_layer_behind_is_proved_and_of_a_hand_written_one_unknown(
+    write_pair: Callable[..., tuple[str, str]], tmp_path: Path
+) -> None:
+    source = write_layer("LSTM", LAST, "3, 6, 4, 5, 2", head=True, two=True)
+    (tmp_path / "head.py").write_text(source, encoding="utf-8")
+    (tmp_path / "same.py").write_text(write_candidate(source, RIGHT), encoding="utf-8")
+    pair = Pair(find_recipe(f"{tmp_path}/head.py:Model", f"{tmp_path}/same.py:ModelNew", {}))
+    case = PairCase(pair.recipe.original)
+    proof = find_proof(pair, case)
+    assert proof is not None
+    assert proof.bounds["output"].max() < 1e-3
+    single = pair.call_reference(case, pair.make_given(case))
+    assert find_unexplained(proof, single) is None
+    loop = Pair(find_recipe(*write_pair(RIGHT, "loop"), {}))
+    sizes = {"steps": 3, "batch_size": 2, "input_size": 4, "hidden_size": 5, "output_size": 2}
+    assert find_proof(loop, PairCase(sizes)) is None
 
 
 def test_few_samples_count_as_several(write_pair: Callable[..., tuple[str, str]]) -> None:
