@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterator
-from importlib import import_module
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 import rnnspec
+from rnnspec.cli.parts import import_module
 from rnnspec.contract.kinds import KINDS
 from rnnspec.report.data import Verdict
 from rnnspec.selftest.bank import find_named_rule, is_promised
@@ -28,9 +28,9 @@ from rnnspec.selftest.banks import find_bank
 FOUND = Verdict.FAIL.value
 
 
-def draw_bugs(number: int, seed: int) -> Iterator[tuple[str, str]]:
+def draw_bugs(kinds: Iterable[str], number: int, seed: int) -> Iterator[tuple[str, str]]:
     """Yield the kind and the name of planted bugs, `number` of each kind."""
-    for kind in KINDS:
+    for kind in kinds:
         names = [name for name, bug in find_bank(kind).bugs.items() if is_promised(bug, kind)]
         for name in sorted(random.Random(seed).sample(names, number)):
             yield kind, name
@@ -57,15 +57,23 @@ def find_verdict(kind: str, name: str, device: str) -> tuple[str, str]:
 @click.command(help=__doc__)
 @click.option("--device", required=True, help="Any device that torch knows.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Imported first.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Repeatable.")
 @click.option("--each", default=10, show_default=True, help="The number of bugs of each kind.")
 @click.option("--seed", default=0, show_default=True, help="The seed of the draw.")
 @click.option("--json", "path", type=Path, help="Where to write the verdicts.")
-def compare(device: str, imports: tuple[str, ...], each: int, seed: int, path: Path | None) -> None:
+def compare(
+    device: str,
+    imports: tuple[str, ...],
+    kinds: tuple[str, ...],
+    each: int,
+    seed: int,
+    path: Path | None,
+) -> None:
     """Print the verdicts on every bug, and exit with status 1 if the device hides one."""
     for module in imports:
         import_module(module)
     rows: list[dict[str, str]] = []
-    for kind, name in draw_bugs(each, seed):
+    for kind, name in draw_bugs(kinds or KINDS, each, seed):
         expected, _ = find_verdict(kind, name, "cpu")
         verdict, message = find_verdict(kind, name, device)
         rule = find_named_rule(find_bank(kind).bugs[name])

@@ -81,6 +81,9 @@ def test_other_devices_than_the_cpu_are_recorded_in_a_folder_of_their_own(
     (arguments,) = asked
     assert arguments[arguments.index("--sizes") :][:4] == ["--sizes", "pool", "--import", "json"]
     assert arguments[-1] == str(record.find_folder(tmp_path, torch.__version__) / "gru-meta.json")
+    assert "--fewest" not in arguments
+    assert CliRunner().invoke(record.record, [*given, "--fewest"]).exit_code == 0
+    assert "--fewest" in asked[1]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,16 @@ def test_a_device_may_hide_no_planted_bug(
     rows = json.loads(path.read_text(encoding="utf-8"))
     assert [row["kind"] for row in rows] == [kind for kind in KINDS for _ in range(2)]
     assert {row["meta"] for row in rows} == {verdict}
+
+
+def test_a_plugin_is_imported_from_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    planted = load_module("planted", "conformance")
+    (tmp_path / "plugin_of_a_device.py").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    given = ["--device", "meta", "--import", "plugin_of_a_device", "--each", "0", "--kind", "rnn"]
+    assert CliRunner().invoke(planted.compare, given).exit_code == 0
 
 
 def test_a_planted_bug_is_checked_with_the_rule_that_it_names() -> None:

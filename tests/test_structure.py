@@ -475,6 +475,49 @@ def test_every_comparison_of_kinds_is_found(source: str, found: int) -> None:
     assert len(list(find_tests_of_kinds(ast.parse(source)))) == found
 
 
+OF_DEVICES = re.compile(
+    r"torch\.(cuda|mps|xpu|accelerator)|\w*\.(data_ptr|untyped_storage|storage|is_cuda|is_xla|is_mps"
+    r"|pin_memory|is_pinned|synchronize|Stream|get_rng_state_all)"
+)
+"""What some devices lack. `device.type`, `cpu()`, `to()` and `tolist()` work on every device."""
+MAY_USE_DEVICES = {
+    "subjects/devices.py",
+    # It replaces the function by which a user's model chooses its device.
+    "models/named_devices.py",
+}
+
+
+def find_uses_of_devices(tree: ast.AST) -> Iterator[str]:
+    """Yield the attributes that not every device has, without the object before the last dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            short = text if text.startswith("torch.") else f".{node.attr}"
+            if OF_DEVICES.fullmatch(short):
+                yield short
+
+
+@every_module
+def test_module_asks_a_device_through_one_module(path: Path) -> None:
+    # The layers of the bank are subjects.
+    is_free = str(path.relative_to(PACKAGE)) in MAY_USE_DEVICES or find_stage(path) == "selftest"
+    assert is_free or not list(find_uses_of_devices(parse_module(path)))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("torch.cuda.is_available()", ["torch.cuda"]),
+        ("f(x).data_ptr() == 0", [".data_ptr"]),
+        ("tensor.untyped_storage().nbytes()", [".untyped_storage"]),
+        ("torch.backends.cuda.matmul", []),
+        ("tensor.device.type, tensor.cpu().tolist()", []),
+    ],
+)
+def test_every_use_of_a_device_is_found(source: str, found: list[str]) -> None:
+    assert list(find_uses_of_devices(ast.parse(source))) == found
+
+
 @every_module
 def test_module_reads_no_private_attribute_of_others(path: Path) -> None:
     own = {"self", "cls", "super()"}

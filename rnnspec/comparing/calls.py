@@ -28,7 +28,7 @@ from rnnspec.comparing.modes import count_required, is_random
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.sizes import Arguments
 from rnnspec.models.steps import suppress_failures
-from rnnspec.subjects.devices import find_streams
+from rnnspec.subjects.devices import find_streams, use_other_stream
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.settings import list_changed_settings, read_settings
 from rnnspec.text import join_words
@@ -273,13 +273,13 @@ def _check_stream(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     They are written there after so much work that whatever does not wait for it reads zeros.
     """
     device = session.pair.device
-    streams = find_streams(device)
-    if streams is None or session.is_first_wrong(session.call_candidate(session.given)):
+    if find_streams(device) is None or session.is_first_wrong(
+        session.call_candidate(session.given)
+    ):
         return
     given = session.given.map(copy_values)
     late = given.map(lambda each: torch.zeros_like(each) if is_real(each) else each)
-    streams.synchronize(device)
-    with streams.stream(streams.Stream(device)):
+    with use_other_stream(device):
         work = torch.ones(WORK, WORK, device=device)
         for _ in range(50):
             work = work @ work / WORK
@@ -287,7 +287,6 @@ def _check_stream(session: RepeatedCalls) -> Iterator[ExplainedCause]:
             if is_real(each):
                 each.copy_(value)
         got = session.call_candidate(late, copies=False)
-    streams.synchronize(device)
     if session.is_first_wrong(got):
         text = "a call on another stream does not wait for its inputs, or its results are not there"
         yield ExplainedCause(Cause.OTHER_STREAM, text)

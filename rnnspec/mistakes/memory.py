@@ -13,6 +13,7 @@ from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis, never
 from rnnspec.mistakes.situations import has_h_0
 from rnnspec.reference.values import Spot, States, change_values
+from rnnspec.subjects.devices import count_stored
 
 Misread = Callable[[Tensor], Tensor]
 
@@ -45,7 +46,7 @@ def misread_states(misread: Misread) -> Callable[..., States]:
 
 
 def _ignore_strides(tensor: Tensor) -> Tensor:
-    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+    size = count_stored(tensor)
     if tensor.is_contiguous() or size < tensor.storage_offset() + tensor.numel():
         return tensor
     strides = torch.empty(tensor.shape, device="meta").stride()
@@ -58,7 +59,7 @@ def _ignore_offset(tensor: Tensor) -> Tensor:
 
 def _ignore_both(tensor: Tensor) -> Tensor:
     strides = torch.empty(tensor.shape, device="meta").stride()
-    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+    size = count_stored(tensor)
     return tensor.as_strided(tensor.shape, strides, 0) if size >= tensor.numel() else tensor
 
 

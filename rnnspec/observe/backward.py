@@ -27,6 +27,7 @@ from rnnspec.observe.tensors import (
     to_layout,
     to_state_layout,
 )
+from rnnspec.subjects.devices import find_address
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observe_step
 
@@ -36,12 +37,12 @@ Array = NDArray[np.float64]
 def list_shared_gradients(leaves: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
     """Return pairs of names of leaves whose `.grad` start at the same place in memory.
 
-    The address 0 is no place: all tensors of a device without addresses have it.
+    A device without addresses has no such pairs.
     """
     places = {
         name: place
         for name, leaf in leaves.items()
-        if leaf.grad is not None and leaf.grad.numel() and (place := leaf.grad.data_ptr())
+        if leaf.grad is not None and (place := find_address(leaf.grad)) is not None
     }
     return [(one, other) for one, other in combinations(places, 2) if places[one] == places[other]]
 

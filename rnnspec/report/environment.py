@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import torch
 
 from rnnspec._version import __version__
+from rnnspec.subjects.devices import describe_cuda, is_cuda
 
 
 def describe_environment(device: str) -> dict[str, str]:
@@ -22,17 +22,7 @@ def describe_environment(device: str) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
-        **(_describe_cuda(device) if kind == "cuda" else _describe_package(f"torch_{kind}")),
-    }
-
-
-def _describe_cuda(device: str) -> dict[str, str]:
-    """Return the name of a CUDA device, and the versions of CUDA and cuDNN, or "off" for cuDNN."""
-    cudnn: Any = torch.backends.cudnn
-    return {
-        "device-name": torch.cuda.get_device_name(device),
-        "cuda": str(torch.version.cuda or torch.version.hip),
-        "cudnn": str(cudnn.version()) if cudnn.enabled else "off",
+        **(describe_cuda(device) if is_cuda(device) else _describe_package(f"torch_{kind}")),
     }
 
 

@@ -14,6 +14,7 @@ from rnnspec.rulekit.assertions.results import assert_weights
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.modules import ASSIGNED, LOADED_FROM_OTHERS, SAME_PARAMETERS
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.devices import find_address
 from rnnspec.subjects.steps import LOADING_WEIGHTS, READING_WEIGHTS
 from rnnspec.subjects.subject import observe_step
 
@@ -130,7 +131,7 @@ def assigned(observation: Observation) -> None:
         layer.module.load_state_dict(entries, assign=True)
     for name, parameter in layer.parameters().items():
         entry = entries[layer.names[name]]
-        if parameter.data_ptr() != entry.data_ptr() or parameter.dtype != entry.dtype:
+        if find_address(parameter) != find_address(entry) or parameter.dtype != entry.dtype:
             raise Violation(
                 f"after load_state_dict() with assign=True, {name} has other memory or another "
                 "dtype than its entry; expected the same",

@@ -73,6 +73,39 @@ def find_streams(device: str) -> Any:
     return module if has_streams else None
 
 
+@contextmanager
+def use_other_stream(device: str) -> Iterator[None]:
+    """Compute on another stream of a device that has streams, without waiting for other streams."""
+    streams = find_streams(device)
+    streams.synchronize(device)
+    with streams.stream(streams.Stream(device)):
+        yield
+    streams.synchronize(device)
+
+
+def find_address(tensor: torch.Tensor) -> int | None:
+    """Return the address of a tensor in memory, or None if it has none.
+
+    All tensors without elements and all tensors of a device without addresses are at 0.
+    """
+    return tensor.data_ptr() or None
+
+
+def count_stored(tensor: torch.Tensor) -> int:
+    """Return the number of elements in the memory that a tensor shares."""
+    return tensor.untyped_storage().nbytes() // tensor.element_size()
+
+
+def describe_cuda(device: str) -> dict[str, str]:
+    """Return the name of a CUDA device, and the versions of CUDA and cuDNN, or "off" for cuDNN."""
+    cudnn: Any = torch.backends.cudnn
+    return {
+        "device-name": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda or torch.version.hip),
+        "cudnn": str(cudnn.version()) if cudnn.enabled else "off",
+    }
+
+
 def find_limits(device: str) -> dict[Feature, str]:
     """Return the features that a device lacks, each with the reason.
 

@@ -11,8 +11,6 @@ from dataclasses import replace
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-import torch
-
 from rnnspec.models.building.candidates import ArgumentContext, list_candidates
 from rnnspec.models.building.meanings import ArgumentMeaning, find_meaning
 from rnnspec.models.building.values import (
@@ -27,6 +25,7 @@ from rnnspec.models.building.values import (
     put_value,
 )
 from rnnspec.models.source import is_foreign
+from rnnspec.subjects.devices import lacks_device
 
 OF_DICTIONARIES = frozenset({"get", "items", "keys", "values", "pop", "setdefault", "update"})
 OF_TENSORS = frozenset({"shape", "size", "dim", "float", "dtype", "numpy", "astype", "tolist"})
@@ -36,7 +35,7 @@ CUDA_START = "_lazy_init"
 
 def needs_cuda(error: BaseException) -> bool:
     """Return whether an exception was raised because torch cannot use CUDA here."""
-    if torch.cuda.is_available():
+    if not lacks_device("cuda"):
         return False
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(frame.f_code.co_name == CUDA_START for frame in frames)
