@@ -26,8 +26,7 @@ from rnnspec.models.building.search import ArgumentSearch
 from rnnspec.models.building.values import WrittenArgument
 from rnnspec.models.call import CallError
 from rnnspec.models.case import ModelCase
-from rnnspec.models.conversions import convert_to_float64, wrap_as_module
-from rnnspec.models.copying import copy_model
+from rnnspec.models.copying import convert_to_float64, copy_model, wrap_as_module
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import CannotInfer, Interface
 from rnnspec.models.inputs import Inputs

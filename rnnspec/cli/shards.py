@@ -8,7 +8,7 @@ from rnnspec._version import __version__
 from rnnspec.cli.parts import print_text
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.messages import CheckedCase
-from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.isolation.ranges import Share, parse_share
 from rnnspec.isolation.supervisor import CheckedShard
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict

@@ -15,11 +15,11 @@ from rnnspec.declared.files import Project, find_project
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.checking import Checking
 from rnnspec.isolation.interrupts import ENDING, Interrupts
-from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
 from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.messages import Job
-from rnnspec.isolation.shares import Share
+from rnnspec.isolation.ranges import Share
+from rnnspec.isolation.sending import make_job
 from rnnspec.isolation.standing import Watcher
 from rnnspec.isolation.supervisor import CheckedShard, CheckingMaker, Supervisor, report_merged
 from rnnspec.options import CheckOptions, ModelOptions, check_integer, ignore_clock

@@ -21,11 +21,11 @@ from typing import IO, Any
 from rnnspec.cluster.messages import Answer, Breakdown, Order, PartRequest, Refusal, SentFile
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.checking import Checking
-from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import pack
+from rnnspec.isolation.phase import Clock
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.threads import set_thread_defaults
 

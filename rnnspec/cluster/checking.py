@@ -26,12 +26,11 @@ from rnnspec.cluster.messages import (
 from rnnspec.cluster.node import check_part, end_agents
 from rnnspec.errors import CannotCheck, TargetError
 from rnnspec.isolation.checking import Checking, describe_lack_of_time
-from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import POLL_SECONDS, Crew, WorkerError
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import read_versions
 from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Job, unpack
-from rnnspec.isolation.phase import CaseChecking
+from rnnspec.isolation.phase import CaseChecking, Clock
 from rnnspec.isolation.ranges import divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 

@@ -19,7 +19,7 @@ from rnnspec.comparing.conditions import AS_BUILT, NumberCondition
 from rnnspec.comparing.recipe import Recipe, Side
 from rnnspec.comparing.sizes import Arguments, Growth, Sizes
 from rnnspec.comparing.weights import BY_SIZES, Move, Moved, list_tensors
-from rnnspec.models.conversions import move_model
+from rnnspec.models.copying import move_model
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
 from rnnspec.subjects.precision import forbid_cudnn

@@ -23,8 +23,7 @@ from rnnspec.comparing.sizes import (
     place_sizes,
 )
 from rnnspec.errors import TargetError
-from rnnspec.models.conversions import set_mode, wrap_as_module
-from rnnspec.models.copying import copy_model
+from rnnspec.models.copying import copy_model, set_mode, wrap_as_module
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
 from rnnspec.subjects.failures import Ended, Failure

@@ -11,7 +11,7 @@ from rnnspec.comparing.evaluation import Pair, PairCase
 from rnnspec.comparing.explanation import ExplainedCause, RemarkKey
 from rnnspec.comparing.recipe import Side
 from rnnspec.comparing.sizes import Growth, Sizes
-from rnnspec.models.recorder import Recorder
+from rnnspec.models.lines import Recorder
 from rnnspec.models.steps import suppress_failures
 
 LAYERS = {

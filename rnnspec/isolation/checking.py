@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnspec.isolation.casualties import MOST_DEATHS
-from rnnspec.isolation.clock import Clock
-from rnnspec.isolation.crew import Crew, WorkerError
+from rnnspec.isolation.crew import MOST_DEATHS, Crew, WorkerError
 from rnnspec.isolation.ends import End
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.member import Member
 from rnnspec.isolation.messages import Broken, CheckedCase, CheckRange, Done, Ready
-from rnnspec.isolation.phase import CaseChecking
+from rnnspec.isolation.phase import CaseChecking, Clock
 from rnnspec.isolation.ranges import Ranges
 from rnnspec.isolation.results import Results
 

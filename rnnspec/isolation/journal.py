@@ -21,7 +21,7 @@ from typing import Any
 from rnnspec._version import __version__
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.messages import CheckedCase, Precautions, check_packed
-from rnnspec.isolation.shares import Share
+from rnnspec.isolation.ranges import Share
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import AUTOMATIC, RunOptions
 from rnnspec.text import count_cases, make_data_printable

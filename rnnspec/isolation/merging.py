@@ -17,7 +17,7 @@ from rnnspec.isolation.journal import (
     read_versions,
 )
 from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, CheckedCase, Precautions
-from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.isolation.ranges import Share, parse_share
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import CheckOptions
 from rnnspec.text import join_words

@@ -9,7 +9,6 @@ from typing import Any
 from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.errors import TargetError
 from rnnspec.isolation.checking import GRACE_SECONDS
-from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew, WorkerError
 from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.interrupts import LAST_SECONDS, SEARCH_SECONDS, Interrupts
@@ -23,7 +22,7 @@ from rnnspec.isolation.messages import (
     Reported,
     WriteReport,
 )
-from rnnspec.isolation.phase import Phase
+from rnnspec.isolation.phase import Clock, Phase
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sources import find_change
 from rnnspec.isolation.standing import describe_search

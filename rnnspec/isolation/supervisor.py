@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnspec.isolation.checking import Checking
-from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.merging import Merged
 from rnnspec.isolation.messages import Job
-from rnnspec.isolation.phase import CaseChecking
+from rnnspec.isolation.phase import CaseChecking, Clock
+from rnnspec.isolation.ranges import Share
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
-from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
 from rnnspec.report.data import Report
 

@@ -15,8 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.models.call import find_first_tensor
 from rnnspec.models.case import RECURRING_STEPS
 from rnnspec.models.closeness import find_changes
-from rnnspec.models.conversions import set_mode
-from rnnspec.models.copying import CannotCopy, copy_model
+from rnnspec.models.copying import CannotCopy, copy_model, set_mode
 from rnnspec.models.forms import Readout
 from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import Interface

@@ -1,4 +1,4 @@
-"""Make equal models: copies of a model or, if it cannot be copied, newly built models."""
+"""Make modules from the results of factories, and equal copies of a model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,52 @@ from torch.overrides import TorchFunctionMode
 
 from rnnspec.models.steps import describe_error, take_step
 from rnnspec.subjects.failures import Ended, Failure, Unsupported
+
+
+class CallableModule(nn.Module):
+    """A callable that is not a module, wrapped as a module without parameters."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        """Return the result of the callable."""
+        return self.function(*arguments, **keywords)
+
+
+def wrap_as_module(built: Any) -> nn.Module:
+    """Return the result of a factory as a module. Raises TypeError if it cannot be called."""
+    if isinstance(built, nn.Module):
+        return built
+    if not callable(built):
+        raise TypeError(f"the factory must return a module or another callable, got {built!r}")
+    return CallableModule(built)
+
+
+def set_mode(model: nn.Module, *, training: bool) -> nn.Module:
+    """Put the model into training or evaluation mode, and return it.
+
+    The results of `train` and `eval` are ignored: a model may override them and return nothing.
+    """
+    if training:
+        model.train()
+    else:
+        model.eval()
+    return model
+
+
+def move_model(model: nn.Module, device: str) -> nn.Module:
+    """Move a model to a device. Returns the model itself, unless its own `to` returns another."""
+    moved = model.to(device)
+    return moved if isinstance(moved, nn.Module) else model
+
+
+def convert_to_float64(model: nn.Module) -> nn.Module:
+    """Convert a model to float64. Returns the model, unless its own `double` returns another."""
+    converted = model.double()
+    return converted if isinstance(converted, nn.Module) else model
+
 
 COPYING = "copying the model"
 """The name of the step that copies a model, which may run the model's code."""

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
-from rnnspec.models.conversions import convert_to_float64, set_mode
-from rnnspec.models.copying import Template
+from rnnspec.models.copying import Template, convert_to_float64, set_mode
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.kept_state import list_misspelt_attributes

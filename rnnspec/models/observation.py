@@ -1,4 +1,4 @@
-"""Observations of a model in a case: its predictions and its read-out map."""
+"""Observations of a model in a case, and the conditions of rules on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models.case import ModelCase
-from rnnspec.models.conversions import move_model, set_mode, wrap_as_module
+from rnnspec.models.copying import move_model, set_mode, wrap_as_module
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
@@ -20,6 +20,7 @@ from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.readout import measure_readout
 from rnnspec.models.steps import phrase_error, take_step
 from rnnspec.readout.map import ReadoutMap
+from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.precision import switch_tf32
@@ -171,3 +172,27 @@ class ModelObservation:
         parameters = self.build_model().parameters()
         if not any(parameter.is_floating_point() for parameter in parameters):
             raise NotApplicable("the model has no parameters")
+
+
+def require_free_size(what: str, size: int | None) -> None:
+    """Raise NotApplicable if the model accepts only one size."""
+    if size is not None:
+        number = f"batches of {size}" if what == "batches" else f"sequences of {size} steps"
+        raise NotApplicable(f"the model takes {number} only")
+
+
+def require_several_steps(observation: ModelObservation) -> None:
+    """Raise NotApplicable if the model takes a single step.
+
+    The first step multiplies the recurrent weights by an initial state, which may be zero.
+    """
+    if observation.interface.steps == 1:
+        raise NotApplicable("the model takes one step at a time, and recurrence shows in several")
+
+
+def require_rule(observation: ModelObservation, rule: Rule[Any, ModelObservation]) -> None:
+    """Raise NotApplicable if another rule fails."""
+    try:
+        rule.check(observation)
+    except Violation:
+        raise NotApplicable.because_of(rule.id) from None

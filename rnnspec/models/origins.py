@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models.conversions import convert_to_float64, set_mode
-from rnnspec.models.copying import copy_model
+from rnnspec.models.copying import convert_to_float64, copy_model, set_mode
 
 RECURRENT_WEIGHT = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnspec.models import snippets
-from rnnspec.models.call import find_free_names
-from rnnspec.models.caller import wrap_created, wrap_states
+from rnnspec.models.call import find_free_names, wrap_created, wrap_states
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
-from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.snippets.editing import Source, is_call_of
+from rnnspec.rulekit.snippet import Snippet, Source, is_call_of
 
 FIT = """\
 def fit(made, model, x):

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from rnnspec.models.conversions import CallableModule
+from rnnspec.models.copying import CallableModule
 from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.subjects.documented import find_documented_kind
 

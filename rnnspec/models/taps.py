@@ -15,11 +15,16 @@ from rnnspec.models.hooks import replace_result
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
-from rnnspec.models.reach import ReadoutReader, sum_with_weights
-from rnnspec.models.stand_ins import call_differently, check_backward, make_leaf
+from rnnspec.models.lines import UseRecorder
+from rnnspec.models.reach import (
+    ReadoutReader,
+    call_differently,
+    check_backward,
+    make_leaf,
+    sum_with_weights,
+)
 from rnnspec.models.steps import find_gradients, suppress_failures
 from rnnspec.models.tensors import find_input, rebuild
-from rnnspec.models.uses import UseRecorder
 from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
 from rnnspec.subjects.failures import Ended, Failure
 

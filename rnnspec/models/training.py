@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.models.recorder import Recorder
+from rnnspec.models.lines import Recorder
 
 FUNCTIONS = frozenset(
     {

@@ -21,8 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec import oracle
 from rnnspec.observe.tensors import flatten_results, measure_distance, to_array
 from rnnspec.plain.by_oracle import OracleCall
-from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.editing import Source
+from rnnspec.rulekit.snippet import Helper, Snippet, Source
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -4,21 +4,57 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
-from rnnspec.cases.axes import Feature
 from rnnspec.cases.conditions import Condition, always
 from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
+from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.contract.parts import Part
-from rnnspec.rulekit.adapted import add_drop_in
 from rnnspec.rulekit.deviation import Deviation
 from rnnspec.rulekit.snippet import Snippet
+
+CHECKED_THROUGH_ADAPTERS = ("side-effects.*", "modules.second-call")
+"""The rules about modules and interfaces that also check an adapted layer itself."""
+CHECKED_IF_STATES_ARE_PASSED_ON = (
+    "errors.h-0-batch*",
+    "errors.h-0-size",
+    "errors.c-0-batch",
+    "errors.c-0-size",
+)
+"""The rules about wrong sizes of states, which an adapter may pass on unchanged."""
+NOT_CHECKED_THROUGH_ADAPTERS = (
+    "dropout.attribute-changed",
+    "layouts.input-by-name",
+    "layouts.states-stay-layer-first",
+    "modes.default-device",
+    "shapes.returns-pair",
+    "states.by-name",
+    "states.none",
+)
+"""The rules about values that would check the adapter of a layer."""
+
+
+def needs_drop_in(name: str, part: Part) -> bool:
+    """Return whether a rule would check an adapter instead of the adapted layer."""
+    if part in (Part.VALUES, Part.GRADIENTS):
+        return name in NOT_CHECKED_THROUGH_ADAPTERS
+    return not any(fnmatchcase(name, each) for each in CHECKED_THROUGH_ADAPTERS)
+
+
+def add_drop_in(needs: Iterable[Feature], name: str, part: Part) -> frozenset[Feature]:
+    """Return the features that a rule needs, including `DROP_IN` or `STATE_CHECKS` if it needs
+    them.
+    """
+    if any(fnmatchcase(name, each) for each in CHECKED_IF_STATES_ARE_PASSED_ON):
+        return frozenset(needs) | {Feature.STATE_CHECKS}
+    return frozenset(needs) | ({Feature.DROP_IN} if needs_drop_in(name, part) else frozenset())
+
 
 CaseT = TypeVar("CaseT")
 ObservationT = TypeVar("ObservationT")
@@ -378,3 +414,20 @@ def _split_docstring(name: str, check: Check[Any]) -> tuple[str, str, str]:
         parts = "a requirement, how it is checked, and 'Catches ...'"
         raise ValueError(f"expected a docstring of {name} with {parts}; got {text!r}")
     return paragraphs[0], " ".join(paragraphs[1:-1]), paragraphs[-1].removeprefix("Catches ")
+
+
+STEP_FORMULAS = (
+    "rnn.recurrence.tanh",
+    "rnn.recurrence.relu",
+    "gru.recurrence.reset-gate",
+    "gru.recurrence.update-gate",
+    "gru.recurrence.new-gate",
+    "gru.recurrence.state",
+    "lstm.recurrence.input-gate",
+    "lstm.recurrence.forget-gate",
+    "lstm.recurrence.cell-gate",
+    "lstm.recurrence.output-gate",
+    "lstm.recurrence.cell-state",
+    "lstm.recurrence.hidden-state",
+)
+"""The formulas of all kinds of layers and their cells."""

@@ -17,12 +17,12 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
-from rnnspec.rulekit.fixtures.in_place import (
+from rnnspec.rulekit.fixtures.autograd import (
     choose_changed_tensors,
     differentiate_after_change,
+    differentiate_by_transform,
     write_change,
 )
-from rnnspec.rulekit.fixtures.transforms import differentiate_by_transform
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets.autograd import (

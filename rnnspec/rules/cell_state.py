@@ -18,7 +18,7 @@ from rnnspec.rulekit.assertions.relations import (
     assert_expected,
     fail_only_if_explained,
 )
-from rnnspec.rulekit.assertions.shapes import assert_state_shape
+from rnnspec.rulekit.assertions.results import assert_state_shape
 from rnnspec.rulekit.rule import Fact, rule
 
 has_cell_state: Condition[Case] = Condition(

@@ -18,25 +18,28 @@ from rnnspec.cases.conditions import (
 from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_expected
-from rnnspec.rulekit.assertions.shapes import assert_state_shape
+from rnnspec.rulekit.assertions.results import assert_state_shape
+from rnnspec.rulekit.fixtures.carried_states import (
+    draw_sequence,
+    expect_layer,
+    run_loop,
+)
 from rnnspec.rulekit.fixtures.constructor_calls import (
     call_constructor,
     pick_values,
     plan_constructor_call,
     write_rejection_snippet,
 )
-from rnnspec.rulekit.fixtures.loops import (
-    draw_sequence,
-    expect_layer,
-    run_loop,
+from rnnspec.rulekit.rejections.calls import (
+    assert_call_rejected,
+    list_unbatched_states,
+    list_wrong_state_ranks,
 )
-from rnnspec.rulekit.formulas import STEP_FORMULAS
-from rnnspec.rulekit.rejections.calls import assert_call_rejected
-from rnnspec.rulekit.rejections.states import list_unbatched_states, list_wrong_state_ranks
 from rnnspec.rulekit.rule import (
     GIVEN_STATES,
     NAMED_ARGUMENTS,
     REPEATED_CALLS,
+    STEP_FORMULAS,
     VALID_CALLS,
     Fact,
     rule,

@@ -14,14 +14,14 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import flatten_results, join_argument
-from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.fixtures.constructor_calls import (
     ConstructorCall,
+    assert_placement,
     build_layer,
     call_constructor,
+    fail_only_in_style,
     plan_constructor_call,
 )
-from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, NAMED_ARGUMENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results

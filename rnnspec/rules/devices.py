@@ -11,9 +11,12 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.conditions import has_predictable_results, one_in
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.assertions.relations import assert_same_results
-from rnnspec.rulekit.fixtures.constructor_calls import build_layer, plan_constructor_call
+from rnnspec.rulekit.fixtures.constructor_calls import (
+    assert_placement,
+    build_layer,
+    plan_constructor_call,
+)
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation

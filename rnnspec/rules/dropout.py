@@ -47,7 +47,6 @@ from rnnspec.rulekit.statistics.dropout_estimates import (
     has_expected_scale,
 )
 from rnnspec.rulekit.statistics.mask_decoding import decode_mask
-from rnnspec.rulekit.statistics.mask_periods import make_period_counts
 from rnnspec.rulekit.statistics.mask_samples import (
     count_by_boundaries_above,
     count_pairs,
@@ -56,6 +55,7 @@ from rnnspec.rulekit.statistics.mask_samples import (
     count_repeats,
     draw_other_mask,
     has_repeated_mask,
+    make_period_counts,
     sample_masks,
 )
 from rnnspec.rulekit.violation import Violation

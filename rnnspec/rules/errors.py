@@ -15,24 +15,20 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
     assert_call_rejected,
+    assert_rejection_types,
     list_empty_sequences,
+    list_other_kinds,
+    list_tested_kinds,
+    list_wrong_batches,
     list_wrong_devices,
     list_wrong_dtypes,
     list_wrong_features,
-    list_wrong_ranks,
-)
-from rnnspec.rulekit.rejections.kinds import (
-    assert_rejection_types,
-    list_other_kinds,
-    list_tested_kinds,
-)
-from rnnspec.rulekit.rejections.side_effects import describe_side_effects, show_side_effects
-from rnnspec.rulekit.rejections.states import (
-    list_wrong_batches,
     list_wrong_layers,
+    list_wrong_ranks,
     list_wrong_state_ranks,
     list_wrong_units,
 )
+from rnnspec.rulekit.rejections.side_effects import describe_side_effects, show_side_effects
 from rnnspec.rulekit.rule import GIVEN_STATES, VALID_CALLS, Fact, rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.devices import is_cpu

@@ -21,7 +21,7 @@ from rnnspec.rulekit.assertions.relations import (
     fail_only_if_explained,
     is_right,
 )
-from rnnspec.rulekit.fixtures.gates import hold_all_but, list_held_gates
+from rnnspec.rulekit.fixtures.weights import hold_all_but, list_held_gates
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.results import BOTH
 from rnnspec.rulekit.violation import Violation

@@ -30,7 +30,7 @@ from rnnspec.rulekit.assertions.gradients import (
     can_be_doubled,
 )
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
-from rnnspec.rulekit.fixtures.orthogonal_weights import LENGTHENED, LONG, build_undamped_layer
+from rnnspec.rulekit.fixtures.weights import LENGTHENED, LONG, build_undamped_layer
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.gradients import (
     LATER_CALL,

@@ -24,7 +24,7 @@ from rnnspec.rulekit.fixtures.hooks import (
     differentiate_with_hooks,
 )
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
-from rnnspec.rulekit.snippets.hooks import BACKWARD_HOOKS, FORWARD_HOOKS, RESULT_REPLACED
+from rnnspec.rulekit.snippets.autograd import BACKWARD_HOOKS, FORWARD_HOOKS, RESULT_REPLACED
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
 

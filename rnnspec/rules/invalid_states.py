@@ -5,9 +5,13 @@ from __future__ import annotations
 from rnnspec.cases.axes import Feature, Layout
 from rnnspec.cases.conditions import has_value, is_packed, one_in
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.rejections.calls import assert_call_rejected
-from rnnspec.rulekit.rejections.kinds import assert_rejection_types, list_other_kinds
-from rnnspec.rulekit.rejections.states import list_missing_samples, list_wrong_packed_state_ranks
+from rnnspec.rulekit.rejections.calls import (
+    assert_call_rejected,
+    assert_rejection_types,
+    list_missing_samples,
+    list_other_kinds,
+    list_wrong_packed_state_ranks,
+)
 from rnnspec.rulekit.rule import GIVEN_STATES, Fact, rule
 
 VALID_PACKED_CALLS = (

@@ -33,8 +33,7 @@ from rnnspec.rulekit.assertions.relations import (
 )
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.axes import name_sample_axes
-from rnnspec.rulekit.snippets.results import STATES
+from rnnspec.rulekit.snippets.results import STATES, name_sample_axes
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 

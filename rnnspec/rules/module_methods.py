@@ -14,12 +14,12 @@ from rnnspec.cases.conditions import has_predictable_results, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype
 from rnnspec.rulekit.assertions.results import assert_results, fail_only_if_right_elsewhere
-from rnnspec.rulekit.fixtures.entries import (
+from rnnspec.rulekit.fixtures.modules import (
     assert_extra_entries_reported,
     assert_options_followed,
     assert_state_dict_hooks_called,
+    describe_wrong_method,
 )
-from rnnspec.rulekit.fixtures.methods import describe_wrong_method
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import COPY_WEIGHTS, OUTPUT

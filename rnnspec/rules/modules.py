@@ -30,12 +30,12 @@ from rnnspec.rulekit.assertions.results import (
     assert_weights,
     fail_only_if_right_elsewhere,
 )
-from rnnspec.rulekit.fixtures.round_trip import (
+from rnnspec.rulekit.fixtures.modules import (
     assert_kept,
+    assert_shared_after_conversion,
     assert_state_dict_rejected,
     choose_entries,
 )
-from rnnspec.rulekit.fixtures.shared import assert_shared_after_conversion
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.modules import (
     CONVERSION,

@@ -36,8 +36,7 @@ from rnnspec.rulekit.assertions.relations import (
     has_right_results,
     is_right,
 )
-from rnnspec.rulekit.formulas import STEP_FORMULAS
-from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, STEP_FORMULAS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close, assert_identical
 

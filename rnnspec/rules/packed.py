@@ -34,7 +34,7 @@ from rnnspec.rulekit.assertions.relations import (
     make_second_call,
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, rule
-from rnnspec.rulekit.snippets.packed import IS_PACKED, PAD_BACK, SAME_INDICES
+from rnnspec.rulekit.snippets.results import IS_PACKED, PAD_BACK, SAME_INDICES
 from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.subject import observe_step
 

@@ -15,8 +15,8 @@ from rnnspec.cases.conditions import (
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.gradients import assert_differentiable_alone
 from rnnspec.rulekit.assertions.results import assert_gradients
-from rnnspec.rulekit.rejections.calls import assert_call_rejected
-from rnnspec.rulekit.rejections.states import (
+from rnnspec.rulekit.rejections.calls import (
+    assert_call_rejected,
     list_wrong_cell_batches,
     list_wrong_cell_layers,
     list_wrong_cell_ranks,

@@ -7,7 +7,7 @@ from rnnspec.cases.conditions import has_predictable_results, has_value, has_wid
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_all_expected, assert_expected
-from rnnspec.rulekit.assertions.shapes import assert_state_shape
+from rnnspec.rulekit.assertions.results import assert_state_shape
 from rnnspec.rulekit.rejections.constructors import (
     PROJECTION_SIZES,
     assert_arguments_rejected,

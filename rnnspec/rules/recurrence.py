@@ -39,9 +39,8 @@ from rnnspec.rulekit.assertions.nan_propagation import (
     can_plant_nan,
 )
 from rnnspec.rulekit.assertions.relations import assert_expected, get_bound, is_right
-from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.questions import ask_question
-from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, STEP_FORMULAS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical

@@ -37,7 +37,7 @@ from rnnspec.rulekit.assertions.relations import (
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.axes import name_sample_axes
+from rnnspec.rulekit.snippets.results import name_sample_axes
 from rnnspec.rulekit.violation import assert_close
 
 HUGE_VALUES = dict.fromkeys(DType, 1e30) | {DType.FLOAT16: 2.0**11}

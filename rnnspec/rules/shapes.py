@@ -10,7 +10,7 @@ from rnnspec.cases.axes import Feature, GradMode, MemoryLayout
 from rnnspec.cases.conditions import is_batched, one_in
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.shapes import assert_state_shape, write_state_place
+from rnnspec.rulekit.assertions.results import assert_state_shape, write_state_place
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results

@@ -23,19 +23,21 @@ from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_n
 from rnnspec.rulekit.fixtures.carried_states import (
     call_from_states,
     differentiate_learned_state,
+    differentiate_loop,
+    draw_sequence,
+    expect_layer,
     has_gradient,
     make_learned_states,
     process_in_two_calls,
     repeat_first_sample,
     write_learned_state_snippet,
 )
-from rnnspec.rulekit.fixtures.frozen import (
+from rnnspec.rulekit.fixtures.training import (
+    Loss,
     call_with_frozen_tensors,
     choose_frozen_tensors,
     write_frozen_snippet,
 )
-from rnnspec.rulekit.fixtures.loops import differentiate_loop, draw_sequence, expect_layer
-from rnnspec.rulekit.fixtures.losses import Loss
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.gradients import (
     ACROSS_CALLS,

@@ -15,12 +15,11 @@ from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.models.building.values import describe_arguments, list_needed_names, make_arguments
-from rnnspec.models.case import ModelCase, draw_model_cases
+from rnnspec.models.case import ModelCase, ModelCaseSpace, draw_model_cases
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation
 from rnnspec.models.program import write_model_program
-from rnnspec.models.space import ModelCaseSpace
 from rnnspec.options import SizeSource
 from rnnspec.readout.map import ReadoutMap
 from rnnspec.report.data import Report

@@ -19,15 +19,15 @@ from rnnspec.isolation.checker import (
     list_ending_rules,
 )
 from rnnspec.isolation.checking import Checking
-from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.ends import WHOLE_CASE
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
+from rnnspec.isolation.phase import Clock
+from rnnspec.isolation.ranges import Share
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
-from rnnspec.isolation.shares import Share
 from rnnspec.options import RunOptions, list_scored_levels
 from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report

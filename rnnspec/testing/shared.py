@@ -24,9 +24,8 @@ from filelock import FileLock, Timeout
 
 from rnnspec.errors import RnnspecError
 from rnnspec.isolation.messages import CheckedCase
-from rnnspec.isolation.ranges import Ranges, divide_cases, find_ranges
+from rnnspec.isolation.ranges import Ranges, Share, divide_cases, find_ranges
 from rnnspec.isolation.results import Results
-from rnnspec.isolation.shares import Share
 from rnnspec.isolation.sources import Sources
 from rnnspec.text import count_cases
 

@@ -17,7 +17,7 @@ ABOUT_KINDS = ("contract", "oracle", "plain", "reference", "selftest", "framewor
 
 An adapter for a library names the layer of that library.
 """
-TUTORIAL = ("models/tutorial.py", "models/bidirectional.py")
+TUTORIAL = ("models/tutorial.py", "models/tutorial.py")
 """The reference models of the tutorial, which are built on nn.RNN."""
 OF_CELLS = "mistakes/"
 """What may be wrong in a step has to say of which cell; it asks the kind which of them it has."""

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from rnnspec.isolation.announcement import Moment
-from rnnspec.isolation.casualties import Casualties
+from rnnspec.isolation.crew import Casualties
 from rnnspec.isolation.ends import (
     CLOSED_FILES,
     OUT_OF_MEMORY,

@@ -14,7 +14,7 @@ from rnnspec.cli import status
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.checker import begin_progress
 from rnnspec.isolation.merging import merge_files
-from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.isolation.ranges import Share, parse_share
 from rnnspec.pipeline import report_progress
 from rnnspec.report.conclusion import format_conclusion
 from tests.engine.subjects import IMPORTED as WRONG

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from rnnspec.api.model import check_model
 from rnnspec.errors import SelectionError
-from rnnspec.models.call import ModelCall
-from rnnspec.models.caller import wrap_states
+from rnnspec.models.call import ModelCall, wrap_states
 from rnnspec.report.data import RunVerdict, Verdict
 
 RULES = (

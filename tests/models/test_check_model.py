@@ -16,9 +16,8 @@ from rnnspec.cli.check_model import check_model as command
 from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.isolation.checker import begin_progress
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, Interface
-from rnnspec.models.case import ModelCase
+from rnnspec.models.case import ModelCase, ModelCaseSpace
 from rnnspec.models.faults import find_faults
-from rnnspec.models.space import ModelCaseSpace
 from rnnspec.options import ModelOptions
 from rnnspec.pipeline import report_progress
 from rnnspec.report.console import format_report

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from rnnspec.api.model import check_model
 from rnnspec.cases.plan import PROFILES
 from rnnspec.models.closeness import find_difference
-from rnnspec.models.infer import infer_interface
-from rnnspec.models.own_sizes import choose_other_size, list_own_sizes
+from rnnspec.models.infer import choose_other_size, infer_interface, list_own_sizes
 from rnnspec.report.data import Result, Verdict
 from rnnspec.selftest.model_bugs_sizes import SquareBatchTransposed, StepsTakenForUnits
 from rnnspec.selftest.model_plain import LastStep

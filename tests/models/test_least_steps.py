@@ -6,9 +6,8 @@ import pytest
 from torch import Tensor, nn
 
 import rnnspec
-from rnnspec.models.case import ModelCase, draw_model_cases
+from rnnspec.models.case import ModelCase, ModelCaseSpace, draw_model_cases
 from rnnspec.models.infer import infer_interface
-from rnnspec.models.space import ModelCaseSpace
 from rnnspec.models.trial import infer_call
 from rnnspec.report.data import RunVerdict, Verdict
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnspec.models import recorder
+from rnnspec.models import lines
 
 
-class Names(recorder.Recorder):
+class Names(lines.Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
@@ -25,9 +25,9 @@ class Names(recorder.Recorder):
 
 @pytest.mark.parametrize("reports", [True, False])
 def test_a_recorder_sees_each_indexing_once(monkeypatch: pytest.MonkeyPatch, reports: bool) -> None:
-    if reports and not recorder.records_indexing():
+    if reports and not lines.records_indexing():
         pytest.skip(f"torch {torch.__version__} does not report indexing to modes")
-    monkeypatch.setattr(recorder, "records_indexing", lambda: reports)
+    monkeypatch.setattr(lines, "records_indexing", lambda: reports)
     usual, x = Tensor.__getitem__, torch.arange(3.0)
     names = Names()
     with names:

@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 from rnnspec.models import measure_readout
-from rnnspec.models.reshapes import exchanges_sizes
+from rnnspec.models.mixing import exchanges_sizes
 
 
 class Convolved(nn.Module):

@@ -12,7 +12,7 @@ from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import check_case
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
+from rnnspec.rulekit.assertions.gradients import draw_direction, estimate_second_derivative
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target

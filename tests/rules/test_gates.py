@@ -15,7 +15,7 @@ from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, KINDS
 from rnnspec.mistakes.gates import stack_otherwise
-from rnnspec.rulekit.fixtures.gates import list_held_gates
+from rnnspec.rulekit.fixtures.weights import list_held_gates
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.rules.gates import has_gates
 from tests.rules.checking import Fails, Passes, make_case

@@ -24,8 +24,8 @@ from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, FindingKind, check_case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.fixtures.frozen import choose_frozen_tensors
-from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_values, mark_last_steps
+from rnnspec.rulekit.fixtures.training import choose_frozen_tensors
+from rnnspec.rulekit.fixtures.weights import build_undamped_values, mark_last_steps
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, CORRECT
 from rnnspec.subjects.subject import TorchSubject

@@ -27,12 +27,12 @@ from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, UnsupportedCase
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import prepare_layer
+from rnnspec.rulekit.fixtures.modules import choose_entries
 from rnnspec.rulekit.fixtures.parametrized import (
     DoubledWeight,
     NormalisedWeight,
     NormalisedWeightByHook,
 )
-from rnnspec.rulekit.fixtures.round_trip import choose_entries
 from rnnspec.rulekit.fixtures.tied import list_tieable_pairs
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject

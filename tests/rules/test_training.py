@@ -10,7 +10,7 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Memory
 from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.values import change_values
-from rnnspec.rulekit.fixtures.losses import Loss
+from rnnspec.rulekit.fixtures.training import Loss
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.selftest.bugs.states import keep_final

@@ -24,7 +24,7 @@ from rnnspec.models.building.values import (
     list_places,
     put_value,
 )
-from rnnspec.models.source import is_foreign
+from rnnspec.models.lines import is_foreign
 from rnnspec.subjects.devices import lacks_device
 
 OF_DICTIONARIES = frozenset({"get", "items", "keys", "values", "pop", "setdefault", "update"})

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models import snippets
-from rnnspec.models.casts import describe_cast
-from rnnspec.models.conversions import convert_to_float64, move_model
+from rnnspec.models.copying import convert_to_float64, move_model
 from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.kept_state import list_unregistered_modules
 from rnnspec.models.layers import is_recurrent
-from rnnspec.models.mixed_devices import MixtureRecorder
+from rnnspec.models.lines import MixtureRecorder, describe_cast
 from rnnspec.models.named_devices import NamedDevice, list_named_devices, replace_devices
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.steps import describe_error, find_gradients, phrase_error

@@ -15,12 +15,16 @@ from rnnspec.models import snippets
 from rnnspec.models.closeness import find_difference
 from rnnspec.models.forms import Readout
 from rnnspec.models.hooks import watch_arguments
+from rnnspec.models.infer import choose_other_size, list_own_sizes
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
 from rnnspec.models.layers import is_recurrent
-from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.own_sizes import choose_other_size, list_own_sizes
-from rnnspec.models.requirements import require_free_size, require_rule
+from rnnspec.models.observation import (
+    ModelObservation,
+    NotApplicable,
+    require_free_size,
+    require_rule,
+)
 from rnnspec.models.rules.modes import repeatable
 from rnnspec.models.rules.shapes import batch_of_one, length_of_one
 from rnnspec.models.tensors import find_input

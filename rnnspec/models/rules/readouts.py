@@ -19,10 +19,9 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
 from rnnspec.models.mixing import choose_inputs, find_mixing
-from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.observation import ModelObservation, NotApplicable, require_several_steps
 from rnnspec.models.padding import can_pad, draw_padded_batch, ignores_lengths, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
-from rnnspec.models.requirements import require_several_steps
 from rnnspec.models.rules.modes import predict_in_training
 from rnnspec.models.training import list_statistics
 from rnnspec.readout.advice import SAMPLES_MIXED, Advice, list_advice

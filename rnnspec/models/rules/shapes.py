@@ -12,8 +12,12 @@ from rnnspec.models import snippets
 from rnnspec.models.faults import find_faults
 from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import find_embedding
-from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.requirements import require_free_size, require_rule
+from rnnspec.models.observation import (
+    ModelObservation,
+    NotApplicable,
+    require_free_size,
+    require_rule,
+)
 from rnnspec.models.steps import unwrap_error
 from rnnspec.models.tensors import list_tensors
 from rnnspec.rulekit.rule import rule

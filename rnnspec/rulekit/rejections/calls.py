@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import DType, Feature, InitialState, MemoryLayout
+from rnnspec.cases.axes import DType, Feature, InitialState, Layout, MemoryLayout
+from rnnspec.cases.conditions import has_checked_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
-from rnnspec.observe.tensors import StateArgument, build_arguments, join_argument
+from rnnspec.observe.tensors import StateArgument, build_arguments, find_batch_axis, join_argument
 from rnnspec.rulekit.fixtures.constructor_calls import (
     pick_values,
     write_rejection_snippet,
@@ -311,3 +312,249 @@ def _choose_layer_to_spoil(observation: Observation, lister: CallLister) -> Prep
     return observation.remember(
         f"layer for {lister.__name__}", lambda: observation.new_layer(observation.case).prepared
     )
+
+
+Change = Callable[[Tensor], Tensor]
+HIDDEN, CELL = "h_0", "c_0"
+
+
+def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose h_0 has more or fewer dimensions than the padded input."""
+    return _pick(observation, HIDDEN, _list_ranks(observation))
+
+
+def list_unbatched_states(observation: Observation) -> list[InvalidCall]:
+    """Return calls of a cell with a batch whose h_0, or every state, has no batch dimension."""
+    return _pick(observation, HIDDEN, [lambda state: state[0]])
+
+
+def list_wrong_cell_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose c_0 has more or fewer dimensions than the padded input."""
+    return _pick(observation, CELL, _list_ranks(observation))
+
+
+def list_wrong_packed_state_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls with packed input whose h_0 does not have three dimensions."""
+    changes: list[Change] = [
+        lambda state: state[:, 0],
+        lambda state: state[0],
+        _separate(observation),
+        lambda state: state[0, 0],
+        lambda state: state.unsqueeze(0),
+    ]
+    return _pick(observation, HIDDEN, changes)
+
+
+def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 whose first dimension is not `D * num_layers`.
+
+    If there is a batch dimension, some of them have it first.
+    """
+    return _list_layers(observation, HIDDEN)
+
+
+def list_wrong_cell_layers(observation: Observation) -> list[InvalidCall]:
+    """Return calls with a c_0 whose first dimension is not `D * num_layers`."""
+    return _list_layers(observation, CELL)
+
+
+def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 whose batch dimension is not that of the input."""
+    return _resize_batch(observation, HIDDEN)
+
+
+def list_wrong_cell_batches(observation: Observation) -> list[InvalidCall]:
+    """Return calls with a c_0 whose batch dimension is not that of the input."""
+    return _resize_batch(observation, CELL)
+
+
+def list_missing_samples(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 for fewer samples than the input has."""
+    batch = observation.case.batch
+    sizes = [size for size in dict.fromkeys((1, batch - 1, 0)) if size < batch]
+    return _resize(observation, HIDDEN, 1, sizes)
+
+
+def list_wrong_units(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 whose last dimension is not the documented size."""
+    config = observation.case.config
+    width = config.num_directions * config.output_size
+    sizes = list_wrong_sizes(config.output_size, config.input_size, width, config.hidden_size)
+    return _resize(observation, HIDDEN, -1, sizes)
+
+
+def list_wrong_cell_units(observation: Observation) -> list[InvalidCall]:
+    """Return calls with a c_0 whose last dimension is not `hidden_size`."""
+    config = observation.case.config
+    sizes = list_wrong_sizes(config.hidden_size, config.output_size, config.input_size)
+    return _resize(observation, CELL, -1, sizes)
+
+
+def list_wrong_pairs(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose states are a tensor, a single state in a tuple, or three states."""
+    valid = build_valid_call(observation)
+    expected = f"instead of ({', '.join(valid.states)})"
+    hidden, cell = valid.states.values()
+    wrong: list[tuple[str, StateArgument]] = [
+        ("three states", (hidden, cell, cell)),
+        ("one tensor", hidden),
+        ("a tuple of one state", (hidden,)),
+    ]
+    return [
+        InvalidCall(f"{description} {expected}", valid.input, hx)
+        for description, hx in pick_values(observation, wrong, CALLS_PER_CASE)
+    ]
+
+
+def _list_ranks(observation: Observation) -> list[Change]:
+    """Return changes of the number of dimensions of a state for input that is not packed.
+
+    A cell is given states that have neither one nor two dimensions.
+    """
+    if observation.case.config.kind_data.is_cell:
+        return [
+            lambda state: state.reshape(1, -1, state.size(-1)),
+            lambda state: state.flatten()[0],
+            lambda state: state.reshape(1, 1, -1, state.size(-1)),
+        ]
+    if observation.case.is_batched:
+        return [
+            lambda state: state[:, 0],
+            lambda state: state[0, 0],
+            _separate(observation),
+            lambda state: state.unsqueeze(0),
+        ]
+    return [
+        lambda state: state.unsqueeze(1),
+        lambda state: state.unsqueeze(0),
+        lambda state: state[0],
+        _separate(observation),
+        lambda state: state[:, None, None],
+    ]
+
+
+def _separate(observation: Observation) -> Change:
+    """Return a function that gives layers and directions separate dimensions."""
+    config = observation.case.config
+    rows = (config.num_layers, config.num_directions)
+    return lambda state: state.reshape(*rows, *state.shape[1:])
+
+
+def _list_layers(observation: Observation, name: str) -> list[InvalidCall]:
+    valid, case = build_valid_call(observation), observation.case
+    rows = case.config.num_layers * case.config.num_directions
+    is_exchangeable = case.is_batched and case.batch != rows
+    exchanged = _list_changed(valid, name, _exchange) if is_exchangeable else []
+    sizes = list_wrong_sizes(rows, case.config.num_layers, case.batch)
+    resized = _resize(observation, name, 0, sizes)
+    return [*exchanged, *resized[: max(1, CALLS_PER_CASE - len(exchanged))]]
+
+
+def _exchange(state: Tensor) -> Tensor:
+    return state.transpose(0, 1)
+
+
+def _resize_batch(observation: Observation, name: str) -> list[InvalidCall]:
+    """Return calls with another number of samples in a state; there must be a batch dimension."""
+    case, axis = observation.case, find_batch_axis(observation.case)
+    sizes = list_wrong_sizes(case.batch, case.steps)
+    return [] if axis is None else _resize(observation, name, axis, sizes)
+
+
+def _resize(
+    observation: Observation, name: str, dimension: int, sizes: Sequence[int]
+) -> list[InvalidCall]:
+    """Return calls with other sizes of a state in the given dimension."""
+
+    def make(size: int) -> Change:
+        return lambda state: resize_dimension(state, dimension, size)
+
+    return _pick(observation, name, [make(size) for size in sizes])
+
+
+def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> list[InvalidCall]:
+    """Return calls with some of these changes of a state, chosen by the seed of the case."""
+    valid = build_valid_call(observation)
+    return [
+        call
+        for change in pick_values(observation, changes, CALLS_PER_CASE)
+        for call in _list_changed(valid, name, change)
+    ]
+
+
+def _list_changed(valid: ValidCall, name: str, change: Change) -> list[InvalidCall]:
+    """Return calls with a single change of a state.
+
+    A wrong h_0 is passed with a right c_0, and with a c_0 that is wrong in the same way.
+    """
+    is_leading = name == HIDDEN and len(valid.states) > 1
+    return [
+        valid.with_states(_change(valid, name, change, alike=alike))
+        for alike in ((False, True) if is_leading else (False,))
+    ]
+
+
+def _change(
+    valid: ValidCall, name: str, change: Change, *, alike: bool = False
+) -> dict[str, Tensor]:
+    """Return a state in another shape; the other states too if the change is to be `alike`."""
+    names = list(valid.states) if alike else [name]
+    changed: dict[str, Tensor] = {}
+    for each in names:
+        state = valid.states[each]
+        requires_grad = state.requires_grad
+        changed[each] = change(state.detach()).contiguous().requires_grad_(requires_grad)
+    return changed
+
+
+INPUTS: tuple[CallLister, ...] = (list_wrong_features, list_wrong_dtypes)
+STATES: tuple[CallLister, ...] = (list_wrong_layers, list_wrong_units)
+KINDS_PER_CASE = 2
+
+
+def list_tested_kinds(observation: Observation) -> list[CallLister]:
+    """Return the kinds for which PyTorch's own tests require a type of exception.
+
+    They need padded or unbatched input.
+    """
+    case = observation.case
+    if case.is_packed:
+        return []
+    if case.config.kind_data.is_cell:
+        batches = [list_wrong_batches] if case.is_batched else []
+        return [list_wrong_features, *_offer(observation, (list_wrong_units, *batches))]
+    states = (*STATES, *([list_wrong_batches] if case.layout is Layout.BATCHED else []))
+    return [*INPUTS, list_empty_sequences, *_offer(observation, states)]
+
+
+def list_other_kinds(observation: Observation) -> list[CallLister]:
+    """Return the kinds whose type of exception is set only by PyTorch's code."""
+    case = observation.case
+    if not has_checked_shapes(case):
+        return []
+    if not case.is_packed:
+        return [list_wrong_ranks, *_offer(observation, (list_wrong_state_ranks,))]
+    # Unsorted states are sorted before they are checked, and sorting raises other errors.
+    sorted_only = (list_wrong_packed_state_ranks, list_wrong_batches)
+    states = (*STATES, *(sorted_only if case.layout.is_sorted else ()))
+    return [*INPUTS, *_offer(observation, states)]
+
+
+def _offer(observation: Observation, states: Sequence[CallLister]) -> Sequence[CallLister]:
+    return states if observation.subject.offers(Feature.STATE) else ()
+
+
+def assert_rejection_types(observation: Observation, kinds: Sequence[CallLister]) -> None:
+    """Raise Violation if an invalid call of some of the kinds raises another type of exception.
+
+    Calls that are accepted are left to other rules, which make most of these calls anyway.
+    """
+    for lister in pick_values(observation, kinds, KINDS_PER_CASE):
+        call, error = list_calls(observation, lister)[0], reject_call(observation, lister, 0)
+        expected = call.expected_error
+        if error is not None and not isinstance(error, expected):
+            raise Violation(
+                f"{call.description} should raise {expected.__name__}; "
+                f"it raised {type(error).__name__}",
+                write_rejection_snippet(f"layer({call})", (expected,)),
+            ) from Raised(CALL, error)

@@ -16,8 +16,7 @@ from rnnspec.observe.tensors import has_same_bits
 from rnnspec.rulekit.assertions.results import assert_results
 from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
 from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.snippets.axes import name_sample_axes
-from rnnspec.rulekit.snippets.results import BOTH, CALL_LAYER
+from rnnspec.rulekit.snippets.results import BOTH, CALL_LAYER, name_sample_axes
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.settings import list_changed_settings

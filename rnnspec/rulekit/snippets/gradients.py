@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rnnspec.cases.case import Case
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.axes import name_sample_axes
+from rnnspec.rulekit.snippets.results import name_sample_axes
 
 OTHER_SAMPLES = Snippet(
     """own, final = layer(*given)

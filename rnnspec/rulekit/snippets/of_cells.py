@@ -14,8 +14,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TypeGuard
 
-from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.editing import Source, is_call_of, leave_out_statements
+from rnnspec.rulekit.snippet import Helper, Snippet, Source, is_call_of, leave_out_statements
 
 CALLED = ("layer", "reference", "each", "meta")
 """The names of modules in programs."""

@@ -6,9 +6,19 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
+from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import UNGATED, Kind
-from rnnspec.rulekit.snippet import Helper, Snippet, write_states
-from rnnspec.rulekit.snippets.editing import leave_out_statements
+from rnnspec.rulekit.snippet import Helper, Snippet, leave_out_statements, write_states
+
+
+def name_sample_axes(case: Case) -> dict[str, int]:
+    """Return the axis of the samples in the input, as `axis`, and in the states, as `states`."""
+    is_cell = case.config.kind_data.is_cell
+    return {
+        "axis": 0 if case.config.batch_first or is_cell else 1,
+        "states": 0 if is_cell else 1,
+    }
+
 
 OUTPUT = Snippet("close(layer(*given)[0], reference(*given)[0])", (Helper.CLOSE,))
 STATES = Snippet("close(layer(*given)[1], reference(*given)[1])", (Helper.CLOSE,))
@@ -99,3 +109,21 @@ def compare_gradients(name: str, kind: Kind = UNGATED, results: tuple[str, ...] 
             *list_helpers_of_leaf(name, kind),
         ),
     )
+
+
+IS_PACKED = Snippet("assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence")
+SAME_INDICES = Snippet("""got, expected = layer(*given)[0], packed
+assert got.batch_sizes.dtype == torch.int64 and not got.batch_sizes.is_cuda
+assert got.batch_sizes.tolist() == expected.batch_sizes.tolist()
+for name in ("sorted_indices", "unsorted_indices"):
+    own, other = getattr(got, name), getattr(expected, name)
+    assert (own is None) == (other is None)
+    assert own is None or own.tolist() == other.tolist()
+    assert own is None or (own.dtype, own.device) == (other.dtype, other.device)""")
+PAD_BACK = Snippet(
+    """padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
+expected, expected_lengths = torch.nn.utils.rnn.pad_packed_sequence(reference(*given)[0])
+assert lengths.tolist() == expected_lengths.tolist()
+close(padded, expected)""",
+    (Helper.CLOSE,),
+)
