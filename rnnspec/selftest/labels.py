@@ -24,14 +24,20 @@ LABELS: dict[type, Label] = {}
 """The label of each planted bug. Bases of bugs have none."""
 
 
-def seen_by(*rules: str, report: str = "") -> Callable[[Bug], Bug]:
+def seen_by(rules: str, *, report: str = "", **flags: bool) -> Callable[[Bug], Bug]:
     """Label a class as a planted bug, such as `@seen_by("states.order", report="pytorch #80306")`.
 
-    Describe the bug in its docstring, in one sentence.
+    Describe the bug in its docstring, in one sentence. `rules` has the ids of rules, separated by
+    spaces. A flag is an attribute of the class, such as `narrow`. Raises ValueError if the class
+    has no attribute with this name.
     """
 
     def label(bug: Bug) -> Bug:
-        LABELS[bug] = Label(rules, report)
+        LABELS[bug] = Label(tuple(rules.split()), report)
+        for flag, value in flags.items():
+            if not hasattr(bug, flag):
+                raise ValueError(f"planted bugs have no flag {flag!r}")
+            setattr(bug, flag, value)
         return bug
 
     return label

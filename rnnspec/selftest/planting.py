@@ -83,7 +83,7 @@ def combine(name: str, layer: type[nn.Module], kind: Kind, module: str) -> type[
     row: Row | None = getattr(layer, "row", None)
     if row is not None:
         combined = row.plant(name, kind, module)
-        return seen_by(*_name_rules(row.rules, kind), report=row.report)(combined)
+        return seen_by(_name_rules(row.rules.split(), kind), report=row.report)(combined)
     plain = PLAIN_KINDS[kind.name]
     bases: tuple[type, ...] = (layer, *plain.bases)
     if issubclass(layer, Plain):
@@ -93,12 +93,13 @@ def combine(name: str, layer: type[nn.Module], kind: Kind, module: str) -> type[
     label = LABELS.get(layer)
     if label is None:
         return combined
-    return seen_by(*_name_rules(label.rules, kind), report=label.report)(combined)
+    return seen_by(_name_rules(label.rules, kind), report=label.report)(combined)
 
 
-def _name_rules(rules: Iterable[str], kind: Kind) -> Iterable[str]:
+def _name_rules(rules: Iterable[str], kind: Kind) -> str:
     """Return the rules of a kind that see a bug, from the rules of layers that see it."""
-    return dict.fromkeys(RULES.get(each, each) if kind.is_cell else each for each in rules)
+    found = (RULES.get(each, each) if kind.is_cell else each for each in rules)
+    return " ".join(dict.fromkeys(found))
 
 
 def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:

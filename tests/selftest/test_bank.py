@@ -334,7 +334,7 @@ def test_a_bug_must_name_a_rule() -> None:
 
 
 def test_a_bug_may_declare_further_good_names() -> None:
-    @seen_by("states.carried", "shapes.h-n", report="pytorch #1")
+    @seen_by("states.carried shapes.h-n", report="pytorch #1")
     class Both(Planted):
         """The story; it goes on."""
 

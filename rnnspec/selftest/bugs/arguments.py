@@ -30,12 +30,9 @@ class IntegersConverted(Planted):
         """Accept every dtype."""
 
 
-@seen_by("errors.h-0-rank-packed")
+@seen_by("errors.h-0-rank-packed", packed_checks=True, narrow=True)
 class FlatStateForPacked(Planted):
     """With packed input, a 2-D `h_0` is accepted and used for every sequence."""
-
-    packed_checks = True
-    narrow = True
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
         if hx is not None and hx.dim() == 2:
@@ -43,14 +40,11 @@ class FlatStateForPacked(Planted):
         return super().forward_packed(input, hx)
 
 
-@seen_by("errors.h-0-batch-unsorted")
+@seen_by("errors.h-0-batch-unsorted", packed_checks=True, narrow=True)
 class OneStateForUnsorted(Planted):
     """With packed input that is not sorted, an `h_0` for a single sequence is used for all
     sequences.
     """
-
-    packed_checks = True
-    narrow = True
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
         is_single = hx is not None and hx.dim() == 3 and hx.size(1) == 1
@@ -122,23 +116,18 @@ class HiddenSizeCountsDirections(Planted):
             self.hidden_size *= self.directions
 
 
-@seen_by("states.none")
+@seen_by("states.none", single_state=True)
 class NoneRefused(Planted):
     """An initial state of None is treated as a tensor instead of a missing state."""
-
-    single_state = True
 
     def forward(self, input: Any, *states: Any, **named: Any) -> Any:
         given = [*states, *named.values()]
         return super().forward(input, *(state.clone() for state in given))
 
 
-@seen_by("layouts.input-by-name")
+@seen_by("layouts.input-by-name", beyond_cells=True, single_state=True)
 class FirstArgumentNamedX(Planted):
     """The first argument of a call is named `x`."""
-
-    beyond_cells = True
-    single_state = True
 
     def forward(self, x: Any, hx: Tensor | None = None) -> Any:
         return super().forward(x, hx)

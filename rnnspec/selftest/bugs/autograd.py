@@ -41,13 +41,11 @@ class LateProduct(torch.autograd.Function):
         return gradient @ weight.t(), by_row.t() @ sums
 
 
-@seen_by("gradients.changed-in-place")
+@seen_by("gradients.changed-in-place", narrow=True)
 class FactorsReadLate(Planted):
     """The backward pass reads the present weights and inputs, and does not notice that they have
     changed.
     """
-
-    narrow = True
 
     def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         product: Tensor = LateProduct.apply(rows, weight)
@@ -69,14 +67,11 @@ class OwnResult(torch.autograd.Function):
         return gradients[0] * (1 + ctx.returned - ctx.kept)
 
 
-@seen_by("gradients.changed-in-place")
+@seen_by("gradients.changed-in-place", beyond_cells=True, narrow=True)
 class ResultReadLate(Planted):
     """The backward pass reads the output in the memory that the caller has, and does not notice
     that the caller has changed it.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, states = super().compute(data, sizes, start)
@@ -107,22 +102,18 @@ class PaddedColumn(torch.autograd.Function):
         return found
 
 
-@seen_by("gradients.anomaly-detection")
+@seen_by("gradients.anomaly-detection", narrow=True)
 class PaddingNotFilled(Planted):
     """The input is padded by a column, whose gradient is NaN until it is cut off."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
         padded = apply_function(PaddedColumn, pad(data, (0, 1)))
         return super().compute(padded[..., :-1], sizes, start)
 
 
-@seen_by("gradients.transforms")
+@seen_by("gradients.transforms", narrow=True)
 class TransformsUnwrapped(Planted):
     """Inside a transform of `torch.func`, `weight_hh` is used without its gradient."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         value = super().parameter(kind, layer, direction)
@@ -130,18 +121,16 @@ class TransformsUnwrapped(Planted):
         return value.detach() if is_traced and kind == "weight_hh" else value
 
 
-@seen_by("gradients.transforms")
+@seen_by("gradients.transforms", narrow=True)
 class TransformedInputDetached(Planted):
     """Inside a transform of `torch.func`, the input is used without its gradient."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
         is_traced = torch._C._functorch.is_gradtrackingtensor(data)
         return super().compute(data.detach() if is_traced else data, sizes, start)
 
 
-@seen_by("modules.forward-hooks", "gradients.hooks", "modules.weight-norm")
+@seen_by("modules.forward-hooks gradients.hooks modules.weight-norm")
 class CalledPastHooks(Planted):
     """A call runs no hooks."""
 
@@ -149,11 +138,9 @@ class CalledPastHooks(Planted):
         return self.forward(*given, **named)
 
 
-@seen_by("modules.forward-hooks", "gradients.hooks")
+@seen_by("modules.forward-hooks gradients.hooks", narrow=True)
 class HooksSeeCopies(Planted):
     """A call returns its computed results, and ignores the results that hooks return."""
-
-    narrow = True
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         found = self.__dict__["found"] = super().forward(input, hx)

@@ -29,11 +29,9 @@ RemainderOfThreadsLost = plant(
 )
 
 
-@seen_by("modules.second-call", "side-effects.repeatable", report="tensorflow #29506")
+@seen_by("modules.second-call side-effects.repeatable", report="tensorflow #29506", narrow=True)
 class RemembersState(Planted):
     """Without `h_0`, a call starts from the final state of the previous call."""
-
-    narrow = True
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
@@ -97,12 +95,9 @@ ThirdCallDiffers = plant(
 )
 
 
-@seen_by("modules.second-call", report="pytorch #41774")
+@seen_by("modules.second-call", report="pytorch #41774", beyond_cells=True, narrow=True)
 class PackedBatchSizeBaked(Planted):
     """With packed input, `h_n` is all zeros if the batch size differs from the first call."""
-
-    beyond_cells = True
-    narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         first: int = self.__dict__.setdefault("first", states.size(1))
@@ -125,13 +120,11 @@ FrozenForGood = plant(
 )
 
 
-@seen_by("modules.second-call")
+@seen_by("modules.second-call", narrow=True)
 class RemembersByAddress(Planted):
     """Results are cached by the address and shape of the input, so input that is overwritten in
     place gives the old results.
     """
-
-    narrow = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         kept = self.__dict__.setdefault("kept", {})
@@ -142,28 +135,24 @@ class RemembersByAddress(Planted):
         return result
 
 
-@seen_by("modules.second-call", "packed.padding", report="pytorch #15319")
+@seen_by(
+    "modules.second-call packed.padding", report="pytorch #15319", beyond_cells=True, narrow=True
+)
 class PlanByTotals(Planted):
     """A packed call uses the lengths of an earlier call if the number of sequences and the total
     length are the same.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         plans = self.__dict__.setdefault("plans", {})
         return super().compute(data, plans.setdefault((len(data), sizes[0]), sizes), start)
 
 
-@seen_by("modules.second-call")
+@seen_by("modules.second-call", beyond_cells=True, narrow=True)
 class LengthsKept(Planted):
     """After a call with packed input, padded input with as many steps and sequences ends where the
     packed sequences ended.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         kept: Sizes = self.__dict__.get("sizes", ())

@@ -128,23 +128,20 @@ FinalCellStateBeforeLastStep = plant(
 )
 
 
-@seen_by("cell-state.packed", "packed.unsorted")
+@seen_by("cell-state.packed packed.unsorted", beyond_cells=True, narrow=True)
 class FinalCellStateSorted(PlantedPair):
     """For unsorted packed sequences, `c_n` stays sorted."""
-
-    beyond_cells = True
-    narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         (h, _), (_, c) = map(self.split_pair, (super().unsort_states(states, indices), states))
         return torch.cat([h, c], dim=-1)
 
 
-@seen_by("cell-state.shape", "layouts.states-stay-layer-first", report="pytorch #19675")
+@seen_by(
+    "cell-state.shape layouts.states-stay-layer-first", report="pytorch #19675", beyond_cells=True
+)
 class CellStatesBatchFirst(PlantedPair):
     """With `batch_first=True`, `c_0` and `c_n` have the batch first."""
-
-    beyond_cells = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)
@@ -156,7 +153,7 @@ class CellStatesBatchFirst(PlantedPair):
         return h, (c.transpose(0, 1) if self.batch_first and c.dim() == 3 else c)
 
 
-@seen_by("cell-state.shape", "layouts.unbatched")
+@seen_by("cell-state.shape layouts.unbatched")
 class CellStateKeepsBatchAxis(PlantedPair):
     """For a single sequence, `c_n` keeps a batch dimension."""
 
@@ -166,16 +163,12 @@ class CellStateKeepsBatchAxis(PlantedPair):
 
 
 @seen_by(
-    "gradients.c-n-alone",
-    "gradients.weights",
-    "gradients.input",
-    "gradients.c-0",
+    "gradients.c-n-alone gradients.weights gradients.input gradients.c-0",
     report="pytorch #96416",
+    narrow=True,
 )
 class FinalCellStateDetached(PlantedPair):
     """`c_n` is detached."""
-
-    narrow = True
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)

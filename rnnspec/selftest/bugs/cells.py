@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from rnnspec.selftest.labels import seen_by
 
 class PlantedCell(OneStep, nn.Module):
     """Takes a step and returns the states after it, with a bug."""
+
+    narrow: ClassVar[bool] = False
 
     def list_states(self, states: States | None) -> list[Tensor]:
         """Return a state or a pair as a list, which is empty if there is none."""
@@ -39,11 +41,9 @@ class StateBroadcast(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
-@seen_by("cells.state-of-one-sample", report="FluxML/Flux.jl #121")
+@seen_by("cells.state-of-one-sample", report="FluxML/Flux.jl #121", narrow=True)
 class StateOfOneSampleSpread(PlantedCell):
     """A state without a batch dimension is used for all samples of a batch."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         def spread(state: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class StateOfOneSampleSpread(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
-@seen_by("errors.h-0-batch", "errors.c-0-batch", report="pytorch #6176")
+@seen_by("errors.h-0-batch errors.c-0-batch", report="pytorch #6176")
 class StatesUnchecked(PlantedCell):
     """The number of samples of the given states is not checked: states of one sample are used for
     all, and larger states are cut to the batch.
@@ -125,7 +125,7 @@ class LayerStateAccepted(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(strip, hx))
 
 
-@seen_by("states.absent-is-zero", "cells.step", report="pytorch #8420")
+@seen_by("states.absent-is-zero cells.step", report="pytorch #8420")
 class StateRequired(PlantedCell):
     """The state must be given, because it has no default."""
 
@@ -136,16 +136,12 @@ class StateRequired(PlantedCell):
 
 
 @seen_by(
-    "modules.second-call",
-    "states.absent-is-zero",
-    "side-effects.repeatable",
-    "cells.loop",
+    "modules.second-call states.absent-is-zero side-effects.repeatable cells.loop",
     report="soumith/cudnn.torch #348",
+    narrow=True,
 )
 class StateRemembered(PlantedCell):
     """A call without a state starts from the state that the last call returned."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         kept = self.__dict__.get("kept")
@@ -157,7 +153,7 @@ class StateRemembered(PlantedCell):
         return states
 
 
-@seen_by("cells.shape", "layouts.unbatched")
+@seen_by("cells.shape layouts.unbatched")
 class SampleKeepsBatch(PlantedCell):
     """The state of a single sample has a batch dimension."""
 
@@ -166,11 +162,9 @@ class SampleKeepsBatch(PlantedCell):
         return states if input.dim() == 2 else self.map_states(self.add_axis, states)
 
 
-@seen_by("cells.shape", "layouts.batch-of-one", report="webmachinelearning/webnn #889")
+@seen_by("cells.shape layouts.batch-of-one", report="webmachinelearning/webnn #889", narrow=True)
 class OneSampleSqueezed(PlantedCell):
     """The state of a batch of one loses its batch dimension."""
-
-    narrow = True
 
     def take_axis(self, state: Tensor) -> Tensor:
         taken = super().take_axis(state)
@@ -202,9 +196,7 @@ class StateInList(PlantedCell):
         return (self.list_states(self.take_step(input, hx)),)
 
 
-@seen_by(
-    "gradients.input", "gradients.weights", "gradients.second-backward", "gradients.exact-zeros"
-)
+@seen_by("gradients.input gradients.weights gradients.second-backward gradients.exact-zeros")
 class StatesDetached(PlantedCell):
     """The states that a call returns are detached."""
 
@@ -212,7 +204,7 @@ class StatesDetached(PlantedCell):
         return super().take_axis(state).detach()
 
 
-@seen_by("gradients.h-0", "gradients.learned-state", report="norse/norse PR #131")
+@seen_by("gradients.h-0 gradients.learned-state", report="norse/norse PR #131")
 class InitialStatesDetached(PlantedCell):
     """The states that are passed to a call are detached."""
 
@@ -222,11 +214,9 @@ class InitialStatesDetached(PlantedCell):
         )
 
 
-@seen_by("side-effects.arguments", "modes.no-grad")
+@seen_by("side-effects.arguments modes.no-grad", narrow=True)
 class StateOverwrittenIfFrozen(PlantedCell):
     """A given state that requires no gradient is overwritten with the next state."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, None if hx is None else self.map_states(torch.clone, hx))
@@ -236,11 +226,9 @@ class StateOverwrittenIfFrozen(PlantedCell):
         return states
 
 
-@seen_by("layouts.unbatched", "layouts.batch-of-one", "states.initial-state-used")
+@seen_by("layouts.unbatched layouts.batch-of-one states.initial-state-used", narrow=True)
 class StateIgnoredForSamples(PlantedCell):
     """Without a batch dimension, the given state is ignored."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         return self.take_step(input, hx if input.dim() == 2 else None)
@@ -259,15 +247,12 @@ class StateOverwritten(PlantedCell):
 
 
 @seen_by(
-    "side-effects.earlier-results",
-    "modules.second-call",
-    "cells.loop",
+    "side-effects.earlier-results modules.second-call cells.loop",
     report="Element-Research/rnn #211",
+    narrow=True,
 )
 class ReusedBuffer(PlantedCell):
     """Without gradients, all calls return the same memory."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, hx)
@@ -294,16 +279,12 @@ class LayerNames(PlantedCell):
 
 
 @seen_by(
-    "cells.step",
-    "recurrence.exact",
-    "nonlinearity.large",
-    "cell-state.final",
+    "cells.step recurrence.exact nonlinearity.large cell-state.final",
     report="FlagGems #5014",
+    narrow=True,
 )
 class LateUnitsUnchanged(PlantedCell):
     """Units beyond the 128th keep the state before the step."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.list_states(self.take_step(input, hx))
@@ -315,11 +296,9 @@ class LateUnitsUnchanged(PlantedCell):
         return fixed[0] if len(fixed) == 1 else tuple(fixed)
 
 
-@seen_by("modes.train", "cells.step")
+@seen_by("modes.train cells.step", narrow=True)
 class RoundedInEvaluation(PlantedCell):
     """In evaluation mode, the state is rounded to bfloat16."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, hx)
@@ -329,17 +308,14 @@ class RoundedInEvaluation(PlantedCell):
 
 
 @seen_by(
-    "modes.default-device",
-    "recurrence.dtypes",
-    "shapes.dtype",
+    "modes.default-device recurrence.dtypes shapes.dtype",
     report="fangwei123456/spikingjelly #656",
+    narrow=True,
 )
 class ZerosOfDefaultDtype(PlantedCell):
     """A missing state is replaced by zeros of the default dtype, which are then added to the new
     state.
     """
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, hx)
@@ -348,11 +324,9 @@ class ZerosOfDefaultDtype(PlantedCell):
         return self.map_states(lambda state: state + torch.zeros(state.shape), states)
 
 
-@seen_by("gradients.loop")
+@seen_by("gradients.loop", narrow=True)
 class OwnStateDetached(PlantedCell):
     """A state that the cell returned last is detached if it is passed to the next call."""
-
-    narrow = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         given = self.list_states(hx)

@@ -15,12 +15,9 @@ from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.labels import seen_by
 
 
-@seen_by("construction.positional", report="pytorch #114617")
+@seen_by("construction.positional", report="pytorch #114617", beyond_cells=True, ungated=True)
 class NonlinearityByNameOnly(Planted):
     """The fourth positional argument is read as `bias`, so a nonlinearity passed there is lost."""
-
-    beyond_cells = True
-    ungated = True
 
     def __init__(
         self,
@@ -40,11 +37,9 @@ class NonlinearityByNameOnly(Planted):
         super().__init__(input_size, hidden_size, num_layers, nonlinearity, **others)
 
 
-@seen_by("construction.positional")
+@seen_by("construction.positional", beyond_cells=True)
 class BatchFirstBeforeBias(Planted):
     """`bias` and `batch_first` are swapped when both are passed by position."""
-
-    beyond_cells = True
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args[:4], *reversed(args[4:6]), *args[6:], **others) if len(
@@ -52,35 +47,32 @@ class BatchFirstBeforeBias(Planted):
         ) > 5 else super().__init__(*args, **others)
 
 
-@seen_by("construction.defaults", report="tensorforce #812")
+@seen_by("construction.defaults", report="tensorforce #812", beyond_cells=True)
 class BiasOffByDefault(Planted):
     """`bias` defaults to False."""
-
-    beyond_cells = True
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **(others if len(args) > 4 else {"bias": False} | others))
 
 
-@seen_by("construction.keywords", "parameters.names")
+@seen_by("construction.keywords parameters.names", beyond_cells=True)
 class LayersByPositionOnly(Planted):
     """`num_layers` has no effect when it is passed by keyword."""
-
-    beyond_cells = True
 
     def __init__(self, *args: Any, num_layers: int = 1, **others: Any) -> None:
         super().__init__(*args, **others)
 
 
-@seen_by("construction.keywords", "parameters.reverse-names", "parameters.names")
+@seen_by(
+    "construction.keywords parameters.reverse-names parameters.names",
+    beyond_cells=True,
+    narrow=True,
+    ungated=True,
+)
 class BidirectionalLostBesideRelu(Planted):
     """`bidirectional=True` is ignored if `nonlinearity='relu'` and `bias=False` are passed by
     keyword as well.
     """
-
-    beyond_cells = True
-    narrow = True
-    ungated = True
 
     def __init__(self, *args: Any, **others: Any) -> None:
         if others.get("nonlinearity") == "relu" and others.get("bias") is False:
@@ -88,11 +80,9 @@ class BidirectionalLostBesideRelu(Planted):
         super().__init__(*args, **others)
 
 
-@seen_by("construction.keywords", report="chainer PR #2510")
+@seen_by("construction.keywords", report="chainer PR #2510", beyond_cells=True)
 class ShortSizeNames(Planted):
     """Both sizes have other names, `i` and `h`, so they can be passed by position only."""
-
-    beyond_cells = True
 
     def __init__(self, i: int, h: int, *args: Any, **others: Any) -> None:
         super().__init__(i, h, *args, **others)
@@ -114,12 +104,9 @@ class DeviceIgnored(Planted):
         super().create_parameters(None, dtype)
 
 
-@seen_by("construction.device-and-dtype")
+@seen_by("construction.device-and-dtype", beyond_cells=True, narrow=True)
 class ReverseInDefaultDtype(Planted):
     """The parameters of the backward direction have the default dtype instead of `dtype`."""
-
-    beyond_cells = True
-    narrow = True
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
@@ -166,11 +153,9 @@ class FlagsByTruth(Planted):
         pass
 
 
-@seen_by("construction.refuses-nonlinearity")
+@seen_by("construction.refuses-nonlinearity", ungated=True)
 class UnknownNonlinearityIsRelu(Planted):
     """Any `nonlinearity` other than 'tanh' is treated as 'relu'."""
-
-    ungated = True
 
     def check_nonlinearity(self, nonlinearity: str) -> None:
         pass
@@ -184,7 +169,7 @@ class DropoutUnchecked(Planted):
         pass
 
 
-@seen_by("construction.documented-example", "construction.positional")
+@seen_by("construction.documented-example construction.positional")
 class LayersByNameOnly(Planted):
     """`num_layers` has no effect when it is passed by position."""
 

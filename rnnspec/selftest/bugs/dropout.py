@@ -404,11 +404,10 @@ def remember(spot: Here) -> float:
     return given
 
 
-@seen_by("dropout.attribute-changed")
+@seen_by("dropout.attribute-changed", narrow=True)
 class FixedAtConstruction(RemembersDropout, Planted):
     """Changing the attribute `dropout` after construction has no effect."""
 
-    narrow = True
     changes = change_values(
         {
             "drops": lambda drops, spot: spot.module.training and remember(spot) > 0,
@@ -417,21 +416,19 @@ class FixedAtConstruction(RemembersDropout, Planted):
     )
 
 
-@seen_by("dropout.attribute-changed")
+@seen_by("dropout.attribute-changed", narrow=True)
 class ScaleFixedAtConstruction(RemembersDropout, Planted):
     """After the attribute `dropout` has changed, surviving values are still scaled for the
     probability at construction.
     """
 
-    narrow = True
     changes = change_values({"mask": lambda mask, spot: scale(mask, remember(spot))})
 
 
-@seen_by("dropout.integer", "dropout.p-one", report="pytorch PR #21304")
+@seen_by("dropout.integer dropout.p-one", report="pytorch PR #21304", narrow=True)
 class IntegerForgotten(RemembersDropout, Planted):
     """A `dropout` that is an integer is not converted and counts as 0."""
 
-    narrow = True
     changes = change_values(
         {"drops": lambda drops, spot: drops and not isinstance(remember(spot), int)}
     )

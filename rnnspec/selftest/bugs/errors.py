@@ -25,11 +25,10 @@ class FurtherFeaturesIgnored(Planted):
         super().check_features(input[..., : self.input_size])
 
 
-@seen_by("errors.feature-size", report="pytorch #3789")
+@seen_by("errors.feature-size", report="pytorch #3789", narrow=True)
 class OneFeatureBroadcast(Planted):
     """Input with a single feature is broadcast to `input_size` features."""
 
-    narrow = True
     changes = change_values(
         {"input": lambda data, spot: data.expand(-1, -1, spot.module.input_size)}
     )
@@ -39,11 +38,9 @@ class OneFeatureBroadcast(Planted):
             super().check_features(input)
 
 
-@seen_by("errors.rank")
+@seen_by("errors.rank", beyond_cells=True)
 class VectorAccepted(Planted):
     """1-D input is treated as a sequence with a single time step."""
-
-    beyond_cells = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input.unsqueeze(0) if input.dim() == 1 else input, hx)
@@ -59,11 +56,9 @@ class FlatStateAccepted(Planted):
         return super().forward_tensor(input, hx)
 
 
-@seen_by("errors.h-0-rank", report="pytorch #175978")
+@seen_by("errors.h-0-rank", report="pytorch #175978", narrow=True)
 class BatchedStateForUnbatched(Planted):
     """With unbatched input, a 3-D `h_0` with a batch size of 1 is accepted."""
-
-    narrow = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         squeezable = hx is not None and hx.dim() == 3 and input.dim() == 2 and hx.size(1) == 1
@@ -86,13 +81,12 @@ def repeat_last_row(state: Tensor, spot: Here) -> Tensor:
     return state[[min(row, len(state) - 1) for row in rows]]
 
 
-@seen_by("errors.h-0-layers", report="pytorch #173946")
+@seen_by("errors.h-0-layers", report="pytorch #173946", narrow=True)
 class MissingLayersRepeated(Planted):
     """An `h_0` for too few layers is accepted, and its last row is used for the remaining
     layers.
     """
 
-    narrow = True
     changes = change_values(change_states("initial", repeat_last_row))
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
@@ -101,12 +95,10 @@ class MissingLayersRepeated(Planted):
         )
 
 
-@seen_by("errors.h-0-layers", report="pytorch #4002")
+@seen_by("errors.h-0-layers", report="pytorch #4002", packed_checks=True, narrow=True)
 class PackedUnchecked(Planted):
     """With packed input, an `h_0` for too many layers is accepted."""
 
-    packed_checks = True
-    narrow = True
     changes = change_values({"fits": lambda fits: True})
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
@@ -138,14 +130,12 @@ class OneStateBroadcast(Planted):
         )
 
 
-@seen_by("errors.h-0-batch-sorted")
+@seen_by("errors.h-0-batch-sorted", packed_checks=True, narrow=True)
 class StatesSortedBeforeChecked(Planted):
     """With packed input, an `h_0` for too many samples is accepted, because it is sorted before it
     is checked.
     """
 
-    packed_checks = True
-    narrow = True
     changes = change_values(
         change_states("initial", lambda state, spot: state[:, : spot.call.sizes[0]])
     )
@@ -154,11 +144,9 @@ class StatesSortedBeforeChecked(Planted):
         super().check_packed_input(data, hx if hx is None else hx[:, : sizes[0]], sizes)
 
 
-@seen_by("errors.h-0-size")
+@seen_by("errors.h-0-size", single_state=True)
 class FurtherUnitsIgnored(Planted):
     """Units of `h_0` beyond `hidden_size` are silently cut off."""
-
-    single_state = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[..., : self.hidden_size], batch)
@@ -168,12 +156,9 @@ class FurtherUnitsIgnored(Planted):
         return super().compute(data, sizes, known)
 
 
-@seen_by("errors.h-0-size", report="pytorch #6176")
+@seen_by("errors.h-0-size", report="pytorch #6176", narrow=True, single_state=True)
 class OneUnitBroadcast(Planted):
     """An `h_0` with a single unit is broadcast to `hidden_size` units."""
-
-    narrow = True
-    single_state = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(
@@ -207,11 +192,9 @@ class InputConverted(Planted):
         return super().forward_tensor(input.to(self.parameter("weight_ih", 0, 0).dtype), hx)
 
 
-@seen_by("errors.leave-no-trace")
+@seen_by("errors.leave-no-trace", narrow=True)
 class RefusalSwitchesGradientsOff(Planted):
     """After an `h_0` is refused, gradients stay disabled."""
-
-    narrow = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         before = torch.is_grad_enabled()
@@ -220,11 +203,9 @@ class RefusalSwitchesGradientsOff(Planted):
         torch.set_grad_enabled(before)
 
 
-@seen_by("errors.h-0-rank", report="pytorch PR #107223")
+@seen_by("errors.h-0-rank", report="pytorch PR #107223", narrow=True)
 class StateOfFourAxesFlattened(Planted):
     """A 4-D `h_0` with separate dimensions for layers and directions is accepted."""
-
-    narrow = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(
@@ -241,11 +222,9 @@ class FeaturesAsserted(Planted):
             raise AssertionError(f"expected {self.input_size} features, got {input.size(-1)}")
 
 
-@seen_by("errors.h-0-layers")
+@seen_by("errors.h-0-layers", narrow=True)
 class BatchFirstStateTaken(Planted):
     """With `batch_first`, an `h_0` of shape `(N, D * num_layers, H)` is accepted and transposed."""
-
-    narrow = True
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         if (
@@ -258,14 +237,11 @@ class BatchFirstStateTaken(Planted):
         return super().forward(input, hx)
 
 
-@seen_by("errors.leave-no-trace")
+@seen_by("errors.leave-no-trace", beyond_cells=True, narrow=True)
 class LayoutLostOnError(Planted):
     """`batch_first` is set to False during a call with unbatched input, and stays False if the call
     raises.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def forward_tensor(self, input: Any, hx: Any) -> Any:
         if input.dim() != 2 or not self.batch_first:

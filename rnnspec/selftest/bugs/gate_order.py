@@ -56,13 +56,11 @@ RecurrentGatesInOtherOrder = plant(
 )
 
 
-@seen_by("parameters.loaded", report="NVIDIA/sentiment-discovery #18")
+@seen_by("parameters.loaded", report="NVIDIA/sentiment-discovery #18", narrow=True)
 class GatesReorderedOnLoad(PlantedLSTM):
     """`load_state_dict()` treats the rows as rows of an older version, in the order input, forget,
     output and cell gate, and reorders them.
     """
-
-    narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         loaded = dict(state_dict)

@@ -177,12 +177,9 @@ BiasesShareGradient = plant(
 )
 
 
-@seen_by("gradients.input", report="pytorch #87579")
+@seen_by("gradients.input", report="pytorch #87579", beyond_cells=True, narrow=True)
 class TransposedInputGradient(Planted):
     """With `batch_first`, the gradient of the input is reshaped instead of transposed back."""
-
-    beyond_cells = True
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         """Return the input as (T, N, I), with the gradient of another order of its numbers."""

@@ -149,7 +149,7 @@ ResetDetached = plant(
 
 
 @seen_by(
-    "parameters.initial-distribution", "parameters.initial-range", report="keras-team/keras #9149"
+    "parameters.initial-distribution parameters.initial-range", report="keras-team/keras #9149"
 )
 class LimitOfAllRows(PlantedGRU):
     """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, using the number of rows."""
@@ -158,7 +158,7 @@ class LimitOfAllRows(PlantedGRU):
         return 1.0 / math.sqrt(GATES * self.hidden_size)
 
 
-@seen_by("parameters.initial-range", "parameters.initial-distribution")
+@seen_by("parameters.initial-range parameters.initial-distribution")
 class UpdateBiasStartsAtOne(PlantedGRU):
     """The biases of the update gate start at 1, so that states are kept at first."""
 
@@ -216,7 +216,7 @@ InsideNotCleared = plant(
 )
 
 
-@seen_by("shapes.returns-pair", "shapes.h-n", report="OpenNMT-py PR #126")
+@seen_by("shapes.returns-pair shapes.h-n", report="OpenNMT-py PR #126")
 class StateInTupleOfOne(PlantedGRU):
     """`h_n` is a tuple that holds the state."""
 

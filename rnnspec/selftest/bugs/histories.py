@@ -17,11 +17,9 @@ MANY = 20
 """No prior use calls a layer this often."""
 
 
-@seen_by("modules.history", "errors.leave-no-trace")
+@seen_by("modules.history errors.leave-no-trace", narrow=True)
 class RefusedCallLeavesMark(Planted):
     """After a call that raised an exception, the next call starts from zeros in place of `h_0`."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         was_refused = self.__dict__.pop("refused", False)
@@ -33,14 +31,11 @@ class RefusedCallLeavesMark(Planted):
         super().check_features(data)
 
 
-@seen_by("modules.history")
+@seen_by("modules.history", beyond_cells=True, narrow=True)
 class PermutationKept(Planted):
     """With sorted packed input, the final states are returned in the order of the last unsorted
     batch with as many sequences.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         kept = self.__dict__.get("kept_order")
@@ -51,11 +46,9 @@ class PermutationKept(Planted):
         return super().unsort_states(states, indices)
 
 
-@seen_by("modules.history")
+@seen_by("modules.history", narrow=True)
 class HookedOnceIgnoresState(Planted):
     """After a call with a forward hook, calls without a hook ignore `h_0`."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self._forward_hooks:
@@ -65,11 +58,9 @@ class HookedOnceIgnoresState(Planted):
         return super().compute(data, sizes, start)
 
 
-@seen_by("modules.state-dict", "modules.history")
+@seen_by("modules.state-dict modules.history", narrow=True)
 class SavedEntriesRounded(Planted):
     """After a call in training mode, `state_dict` returns entries that are rounded to bfloat16."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         self.__dict__["has_trained"] = self.training
@@ -83,11 +74,9 @@ class SavedEntriesRounded(Planted):
         return state
 
 
-@seen_by("modules.history")
+@seen_by("modules.history", narrow=True)
 class PassedBiasesKept(Planted):
     """After `functional_call`, the layer keeps using the biases that were passed."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         value = super().parameter(kind, layer, direction)
@@ -101,11 +90,9 @@ class PassedBiasesKept(Planted):
         return passed.get(name, value).to(value.dtype)
 
 
-@seen_by("modules.history", report="pytorch #74534")
+@seen_by("modules.history", report="pytorch #74534", narrow=True)
 class BiasesFadeAfterManyCalls(Planted):
     """After twenty calls, the biases are halved."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1

@@ -15,7 +15,7 @@ from rnnspec.selftest.labels import seen_by
 plant = Planter(__name__)
 
 
-@seen_by("layouts.batch-first", "shapes.output", report="pytorch #80306")
+@seen_by("layouts.batch-first shapes.output", report="pytorch #80306")
 class OutputStaysTimeMajor(Planted):
     """With `batch_first`, the output has shape `(L, N, D * H)`."""
 
@@ -23,11 +23,9 @@ class OutputStaysTimeMajor(Planted):
         return output if batched else output.squeeze(1)
 
 
-@seen_by("layouts.batch-first", report="pytorch PR #255")
+@seen_by("layouts.batch-first", report="pytorch PR #255", narrow=True)
 class BatchFirstForOneLayer(Planted):
     """`batch_first` is ignored if there is more than one layer."""
-
-    narrow = True
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -53,22 +51,18 @@ class ReshapedToTimeMajor(Planted):
         return super().to_time_major(input)
 
 
-@seen_by("layouts.batch-first")
+@seen_by("layouts.batch-first", narrow=True)
 class SquareTakenForBatchFirst(Planted):
     """If the batch size equals the sequence length, batch and time of the input are swapped."""
-
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
         return steps.transpose(0, 1) if steps.size(0) == steps.size(1) else steps
 
 
-@seen_by("layouts.states-stay-layer-first", report="microsoft/onnxruntime #1607")
+@seen_by("layouts.states-stay-layer-first", report="microsoft/onnxruntime #1607", narrow=True)
 class InitialStateBatchFirst(Planted):
     """With `batch_first`, `h_0` is read as `(N, D * num_layers, H)`."""
-
-    narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         states = super().to_batched_states(hx, batched)
@@ -84,12 +78,9 @@ class FinalStateBatchFirst(Planted):
         return states.transpose(0, 1) if batched and self.batch_first else states
 
 
-@seen_by("layouts.unbatched", report="pytorch PR #70442")
+@seen_by("layouts.unbatched", report="pytorch PR #70442", beyond_cells=True, narrow=True)
 class UnbatchedSqueezedEverywhere(Planted):
     """With unbatched input, the output loses every dimension of size 1."""
-
-    beyond_cells = True
-    narrow = True
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return super().from_time_major(output, batched) if batched else output.squeeze()
@@ -103,65 +94,51 @@ class UnbatchedStateKeepsAxis(Planted):
         return h_n
 
 
-@seen_by("layouts.unbatched")
+@seen_by("layouts.unbatched", narrow=True)
 class UnbatchedStateIgnored(Planted):
     """With unbatched input, `h_0` is replaced by zeros."""
-
-    narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         states = super().to_batched_states(hx, batched)
         return states if batched else torch.zeros_like(states)
 
 
-@seen_by("layouts.unbatched")
+@seen_by("layouts.unbatched", beyond_cells=True, narrow=True)
 class UnbatchedBackwardsInTime(Planted):
     """With `batch_first`, unbatched input is read from the last time step to the first."""
-
-    beyond_cells = True
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
         return steps.flip(0) if input.dim() == 2 and self.batch_first else steps
 
 
-@seen_by("layouts.batch-of-one", report="Maghoumi/JitGRU #2")
+@seen_by("layouts.batch-of-one", report="Maghoumi/JitGRU #2", beyond_cells=True)
 class BatchOfOneSqueezed(Planted):
     """The output for a batch of one has no batch dimension."""
-
-    beyond_cells = True
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return super().from_time_major(output, batched and output.size(1) != 1)
 
 
-@seen_by("layouts.memory-layout")
+@seen_by("layouts.memory-layout", narrow=True)
 class StridesIgnored(Planted):
     """Non-contiguous input is read as if it were contiguous."""
-
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         return super().to_time_major(read_as_contiguous(input, int(input.storage_offset())))
 
 
-@seen_by("layouts.memory-layout", report="pytorch #345")
+@seen_by("layouts.memory-layout", report="pytorch #345", single_state=True, narrow=True)
 class StateStridesIgnored(Planted):
     """A non-contiguous `h_0` is read as if it were contiguous."""
-
-    single_state = True
-    narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         return super().to_batched_states(read_as_contiguous(hx, int(hx.storage_offset())), batched)
 
 
-@seen_by("layouts.memory-layout")
+@seen_by("layouts.memory-layout", narrow=True)
 class OffsetIgnored(Planted):
     """Input that is a slice of a larger tensor is read from the start of that tensor."""
-
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         return super().to_time_major(
@@ -181,12 +158,9 @@ def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
     )
 
 
-@seen_by("layouts.memory-layout", report="allennlp #1486")
+@seen_by("layouts.memory-layout", report="allennlp #1486", single_state=True, narrow=True)
 class StateOffsetIgnored(Planted):
     """An `h_0` that is a slice of a larger tensor is read from the start of that tensor."""
-
-    single_state = True
-    narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         whole = hx.is_contiguous() and hx.storage_offset() > 0
@@ -195,12 +169,14 @@ class StateOffsetIgnored(Planted):
         )
 
 
-@seen_by("layouts.memory-layout", "states.initial-state-used", report="fastai2 PR #141")
+@seen_by(
+    "layouts.memory-layout states.initial-state-used",
+    report="fastai2 PR #141",
+    single_state=True,
+    narrow=True,
+)
 class ExpandedStateCut(Planted):
     """If `h_0` is expanded over the batch, only the first sample uses it."""
-
-    single_state = True
-    narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         expanded = batched and hx.size(1) > 1 and hx.stride(1) == 0
@@ -213,14 +189,16 @@ class ExpandedStateCut(Planted):
 
 # The gradient of the output is read in a wrong order, so whichever gradient is found wrong first
 # identifies the bug as well as the gradients in the report.
-@seen_by("gradients.weights", "gradients.many-rows", "gradients.input", report="pytorch #54307")
+@seen_by(
+    "gradients.weights gradients.many-rows gradients.input",
+    report="pytorch #54307",
+    beyond_cells=True,
+    narrow=True,
+)
 class GradientByMemoryOrder(Planted):
     """A gradient with its first two dimensions transposed in memory is read as if it were
     contiguous.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         result = super().unflatten(output, length, batch)
@@ -253,11 +231,13 @@ ChainedBatchFirstTurned = plant(
 )
 
 
-@seen_by("layouts.batch-first", "layouts.states-stay-layer-first", report="microsoft/DirectML #363")
+@seen_by(
+    "layouts.batch-first layouts.states-stay-layer-first",
+    report="microsoft/DirectML #363",
+    narrow=True,
+)
 class BatchFirstAloneFails(Planted):
     """In eval mode, a single unidirectional layer with `batch_first` raises an error."""
-
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         if (

@@ -13,13 +13,11 @@ from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.labels import seen_by
 
 
-@seen_by("modules.dtype-methods")
+@seen_by("modules.dtype-methods", narrow=True)
 class MethodsConvertWeightsOnly(Planted):
     """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert only the weights, not the
     biases.
     """
-
-    narrow = True
 
     def convert_weights(self, dtype: torch.dtype) -> Any:
         for name, parameter in self.named_parameters():
@@ -40,32 +38,26 @@ class MethodsConvertWeightsOnly(Planted):
         return self.convert_weights(torch.bfloat16)
 
 
-@seen_by("modules.dtype-methods")
+@seen_by("modules.dtype-methods", narrow=True)
 class TypeWithoutEffect(Planted):
     """`.type()` returns the layer as it is."""
-
-    narrow = True
 
     def type(self, dst_type: Any) -> Any:
         return self
 
 
-@seen_by("modules.dtype-methods")
+@seen_by("modules.dtype-methods", narrow=True)
 class ToReturnsCopy(Planted):
     """`.to()` with a tensor returns a converted copy."""
-
-    narrow = True
 
     def to(self, *given: Any, **named: Any) -> Any:
         with_tensor = any(isinstance(each, torch.Tensor) for each in given)
         return torch.nn.Module.to(copy.deepcopy(self) if with_tensor else self, *given, **named)
 
 
-@seen_by("modules.methods")
+@seen_by("modules.methods", narrow=True)
 class ZeroGradOfWeights(Planted):
     """`zero_grad()` leaves the gradients of the biases as they are."""
-
-    narrow = True
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         kept = {name: each.grad for name, each in self.named_parameters() if "bias" in name}
@@ -74,21 +66,17 @@ class ZeroGradOfWeights(Planted):
             self.get_parameter(name).grad = gradient
 
 
-@seen_by("modules.methods")
+@seen_by("modules.methods", narrow=True)
 class ApplyReturnsNothing(Planted):
     """`apply()` returns None."""
-
-    narrow = True
 
     def apply(self, fn: Any) -> Any:
         super().apply(fn)
 
 
-@seen_by("modules.to-empty")
+@seen_by("modules.to-empty", narrow=True)
 class BiasesForgottenOnMeta(Planted):
     """A layer that was on the meta device loses its biases."""
-
-    narrow = True
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         found = super()._apply(fn, recurse)
@@ -102,23 +90,19 @@ class BiasesForgottenOnMeta(Planted):
         return torch.zeros_like(value) if is_left_out else value
 
 
-@seen_by("modules.device-methods")
+@seen_by("modules.device-methods", narrow=True)
 class CpuReturnsCopy(Planted):
     """`.cpu()` returns a copy on the CPU, instead of moving the layer."""
-
-    narrow = True
 
     def cpu(self) -> Any:
         return copy.deepcopy(self)
 
 
-@seen_by("modules.extra-entries", report="pytorch #123510")
+@seen_by("modules.extra-entries", report="pytorch #123510", narrow=True)
 class ExtraEntriesSwallowed(Planted):
     """Inside another module, unexpected entries of a `state_dict` below the layer's name are
     neither refused nor reported.
     """
-
-    narrow = True
 
     def _load_from_state_dict(
         self,
@@ -137,31 +121,25 @@ class ExtraEntriesSwallowed(Planted):
             unexpected[:] = [name for name in unexpected if not name.startswith(prefix)]
 
 
-@seen_by("modules.extra-entries", report="pytorch PR #18668")
+@seen_by("modules.extra-entries", report="pytorch PR #18668", narrow=True)
 class LoadReturnsNothing(Planted):
     """`load_state_dict()` returns None instead of the missing and unexpected entries."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
-@seen_by("modules.state-dict-options")
+@seen_by("modules.state-dict-options", narrow=True)
 class KeepVarsIgnored(Planted):
     """`state_dict(keep_vars=True)` returns detached tensors."""
-
-    narrow = True
 
     def state_dict(self, *given: Any, **named: Any) -> Any:
         return super().state_dict(*given, **{**named, "keep_vars": False})
 
 
-@seen_by("modules.state-dict-options")
+@seen_by("modules.state-dict-options", narrow=True)
 class LoadHooksSkipped(Planted):
     """`load_state_dict()` runs no hooks."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         hooks = dict(self._load_state_dict_post_hooks)
@@ -172,11 +150,9 @@ class LoadHooksSkipped(Planted):
             self._load_state_dict_post_hooks.update(hooks)
 
 
-@seen_by("modules.extra-entries")
+@seen_by("modules.extra-entries", narrow=True)
 class PartialLoadGivenUp(Planted):
     """With `strict=False`, `load_state_dict()` loads nothing if an entry is missing."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         kept = {name: value.clone() for name, value in self.state_dict().items()}
@@ -186,13 +162,11 @@ class PartialLoadGivenUp(Planted):
         return report
 
 
-@seen_by("parameters.loaded-from-others")
+@seen_by("parameters.loaded-from-others", narrow=True)
 class OldEntriesMigrated(Planted):
     """Entries with metadata are treated as entries of an earlier version, and their biases are
     halved.
     """
-
-    narrow = True
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any
@@ -205,13 +179,11 @@ class OldEntriesMigrated(Planted):
         super()._load_from_state_dict(halved, prefix, metadata, *rest)
 
 
-@seen_by("parameters.loaded-from-others", "modules.tied-parameters")
+@seen_by("parameters.loaded-from-others modules.tied-parameters", narrow=True)
 class LoadReplacesParameters(Planted):
     """`load_state_dict()` creates new parameters in place of the parameters that an optimiser
     holds.
     """
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         report = super().load_state_dict(state_dict, strict=strict, assign=assign)
@@ -222,11 +194,9 @@ class LoadReplacesParameters(Planted):
         return report
 
 
-@seen_by("parameters.assigned")
+@seen_by("parameters.assigned", narrow=True)
 class AssignCopies(Planted):
     """`load_state_dict(assign=True)` copies the entries into the parameters."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         return super().load_state_dict(state_dict, strict=strict)
@@ -236,11 +206,9 @@ class Marked(torch.Tensor):
     """A tensor of another class, which `torch.load` refuses if it loads weights only."""
 
 
-@seen_by("modules.state-dict", "modules.history")
+@seen_by("modules.state-dict modules.history", narrow=True)
 class EntriesOfOwnClass(Planted):
     """The entries of the `state_dict` are tensors of a class that the layer defines."""
-
-    narrow = True
 
     def state_dict(self, *given: Any, **named: Any) -> Any:
         state = super().state_dict(*given, **named)

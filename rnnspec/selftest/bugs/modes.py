@@ -44,11 +44,9 @@ FastPathLosesBias = plant(
 )
 
 
-@seen_by("modes.no-grad")
+@seen_by("modes.no-grad", narrow=True)
 class NoGradStillRecords(Planted):
     """Under `torch.no_grad()`, the layer still builds a graph for `h_n`."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if torch.is_inference_mode_enabled():
@@ -67,12 +65,9 @@ InferenceLosesLastStep = plant(
 )
 
 
-@seen_by("modes.inference")
+@seen_by("modes.inference", beyond_cells=True, narrow=True)
 class InferenceFails(Planted):
     """Under `torch.inference_mode()`, a layer with dropout raises an error."""
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.dropout and data.is_inference():
@@ -80,13 +75,11 @@ class InferenceFails(Planted):
         return super().compute(data, sizes, start)
 
 
-@seen_by("modes.inference", report="k2-fsa/k2 #1210")
+@seen_by("modes.inference", report="k2-fsa/k2 #1210", narrow=True)
 class VersionOfInputRead(Planted):
     """A call reads how often its input was modified, which PyTorch does not count for tensors that
     are created under `torch.inference_mode()`.
     """
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         assert data._version >= 0

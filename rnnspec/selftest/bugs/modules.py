@@ -28,7 +28,7 @@ WeightReadByMemoryOrder = plant(
 )
 
 
-@seen_by("modules.state-dict", "parameters.names", report="pytorch PR #163784")
+@seen_by("modules.state-dict parameters.names", report="pytorch PR #163784")
 class ExtraBuffer(Planted):
     """`state_dict()` has an entry besides the parameters."""
 
@@ -37,22 +37,17 @@ class ExtraBuffer(Planted):
         self.register_buffer("calls", torch.zeros(1, device=device))
 
 
-@seen_by("modules.deepcopy")
+@seen_by("modules.deepcopy", narrow=True)
 class CopySharesParameters(Planted):
     """A deep copy shares its parameters with the original."""
-
-    narrow = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CopySharesParameters:
         return copy.copy(self)
 
 
-@seen_by("modules.deepcopy")
+@seen_by("modules.deepcopy", ungated=True, narrow=True)
 class CopyForgetsArguments(Planted):
     """A deep copy of a relu layer is a tanh layer."""
-
-    ungated = True
-    narrow = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CopyForgetsArguments:
         twin = copy.copy(self)
@@ -63,11 +58,9 @@ class CopyForgetsArguments(Planted):
         return twin
 
 
-@seen_by("modules.pickle", "modules.deepcopy", report="pytorch #27954")
+@seen_by("modules.pickle modules.deepcopy", report="pytorch #27954", narrow=True)
 class PickleLosesBiases(Planted):
     """After pickling and unpickling, the biases are zero."""
-
-    narrow = True
 
     def __getstate__(self) -> dict[str, Any]:
         items = self._parameters.items()
@@ -79,33 +72,29 @@ class PickleLosesBiases(Planted):
         return self.__dict__ | {"_parameters": self._parameters | zeros}
 
 
-@seen_by("modules.pickle", "modules.deepcopy")
+@seen_by("modules.pickle modules.deepcopy", narrow=True)
 class PickleTrains(Planted):
     """After pickling and unpickling, a layer in eval mode is in training mode."""
-
-    narrow = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.training = True
 
 
-@seen_by("modules.replaced-parameters", "modules.functional-call", report="pytorch #32346")
+@seen_by(
+    "modules.replaced-parameters modules.functional-call", report="pytorch #32346", narrow=True
+)
 class WeightsTakenOnce(Planted):
     """Parameters that are replaced after the first call have no effect."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         taken: dict[tuple[str, int, int], Tensor] = self.__dict__.setdefault("taken", {})
         return taken.setdefault((kind, layer, direction), super().parameter(kind, layer, direction))
 
 
-@seen_by("modules.functional-call", report="pytorch #90500")
+@seen_by("modules.functional-call", report="pytorch #90500", narrow=True)
 class FunctionalCallIgnored(Planted):
     """Parameters passed by `torch.func.functional_call()` are ignored."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         own: dict[str, Tensor] = self.__dict__.setdefault("own", {})
@@ -118,11 +107,9 @@ class FunctionalCallIgnored(Planted):
         )
 
 
-@seen_by("modules.parametrized", report="pytorch #65688")
+@seen_by("modules.parametrized", report="pytorch #65688", narrow=True)
 class ParametrizationIgnored(Planted):
     """A parametrized weight is used in its original form, without the parametrization."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         lists, name = (
@@ -135,13 +122,11 @@ class ParametrizationIgnored(Planted):
         return original
 
 
-@seen_by("modules.weight-norm", report="pytorch #15749")
+@seen_by("modules.weight-norm", report="pytorch #15749", narrow=True)
 class AttributeKept(Planted):
     """A weight set as a plain attribute, as `weight_norm()` does before each call, keeps the value
     that it had in the first call.
     """
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         name = self.parameter_name(kind, layer, direction)
@@ -150,11 +135,9 @@ class AttributeKept(Planted):
         return kept.setdefault(name, value.detach()) if name in self.__dict__ else value
 
 
-@seen_by("modules.pruned")
+@seen_by("modules.pruned", narrow=True)
 class MaskIgnored(Planted):
     """A pruned weight is used in its original form, without the mask."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         original: Tensor | None = self._parameters.get(
@@ -163,11 +146,11 @@ class MaskIgnored(Planted):
         return super().parameter(kind, layer, direction) if original is None else original
 
 
-@seen_by("modules.set-from-vector", "modules.replaced-parameters", "modules.shared-parameters")
+@seen_by(
+    "modules.set-from-vector modules.replaced-parameters modules.shared-parameters", narrow=True
+)
 class PlacesInMemoryKept(Planted):
     """The layer reads a parameter where it was in the first call, unless it is a new object."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         found = super().parameter(kind, layer, direction)
@@ -179,11 +162,9 @@ class PlacesInMemoryKept(Planted):
         return found + (first - found).detach() if is_moved and is_like else found
 
 
-@seen_by("modules.user-parameter")
+@seen_by("modules.user-parameter", narrow=True)
 class OwnEntriesOnly(Planted):
     """`state_dict()` lists only the parameters of the layer, and no entries that were added."""
-
-    narrow = True
 
     def state_dict(self, *given: Any, prefix: str = "", **named: Any) -> Any:
         state = super().state_dict(*given, prefix=prefix, **named)
@@ -193,11 +174,9 @@ class OwnEntriesOnly(Planted):
         return state
 
 
-@seen_by("modules.deepcopy")
+@seen_by("modules.deepcopy", narrow=True)
 class CopyRebuilt(Planted):
     """A deep copy has the attributes that the constructor sets, and no others."""
-
-    narrow = True
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -210,13 +189,11 @@ class CopyRebuilt(Planted):
         return twin
 
 
-@seen_by("modules.flatten-parameters", report="pytorch PR #22850")
+@seen_by("modules.flatten-parameters", report="pytorch PR #22850", narrow=True)
 class FlattenedByDirection(Planted):
     """`flatten_parameters()` permutes `weight_hh` of a bidirectional stack, because it lists the
     parameters by direction before layer.
     """
-
-    narrow = True
 
     def flatten_parameters(self) -> None:
         layers, directions = range(self.num_layers), range(self.directions)
@@ -233,32 +210,27 @@ class FlattenedByDirection(Planted):
             self.parameter("weight_hh", layer, direction).data = value
 
 
-@seen_by("modules.nested")
+@seen_by("modules.nested", narrow=True)
 class PrefixIgnored(Planted):
     """Inside another module, `load_state_dict()` does not change the parameters."""
-
-    narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         if not prefix:
             super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-@seen_by("modes.train", "modules.nested")
+@seen_by("modes.train modules.nested", narrow=True)
 class ParentModeIgnored(Planted):
     """`train()` and `eval()` have no effect, even if they are called on a parent module."""
-
-    narrow = True
 
     def train(self, mode: bool = True) -> ParentModeIgnored:
         return self
 
 
-@seen_by("modules.dtype-conversion", "states.absent-is-zero")
+@seen_by("modules.dtype-conversion states.absent-is-zero", narrow=True)
 class DtypeOfConstruction(Planted):
     """After a conversion to another dtype, the default initial state has the original dtype."""
 
-    narrow = True
     changes = change_values(
         change_states("default", lambda state, spot: state.to(spot.module.made_in))
     )
@@ -285,12 +257,13 @@ FusedBiasKept = plant(
 )
 
 
-@seen_by("modules.load-state-dict", "parameters.loaded", "stacking.reads-both-directions")
+@seen_by(
+    "modules.load-state-dict parameters.loaded stacking.reads-both-directions",
+    beyond_cells=True,
+    narrow=True,
+)
 class LoadedWithoutReverse(Planted):
     """`load_state_dict()` does not load the backward direction of layers above the first."""
-
-    beyond_cells = True
-    narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         kept = {
@@ -303,11 +276,9 @@ class LoadedWithoutReverse(Planted):
             getattr(self, name).data.copy_(value)
 
 
-@seen_by("parameters.loaded-from-others", report="roytseng-tw/Detectron.pytorch #118")
+@seen_by("parameters.loaded-from-others", report="roytseng-tw/Detectron.pytorch #118", narrow=True)
 class LoadedByPosition(Planted):
     """`load_state_dict()` assigns entries to parameters of the same shape by position."""
-
-    narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         names = [name for name, _ in self.named_parameters()]
@@ -320,11 +291,9 @@ class LoadedByPosition(Planted):
         super()._load_from_state_dict(taken, prefix, *rest)
 
 
-@seen_by("parameters.loaded-from-others")
+@seen_by("parameters.loaded-from-others", narrow=True)
 class EntriesKept(Planted):
     """`load_state_dict()` makes the biases share the memory of the entries, in their dtype."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         result = super().load_state_dict(state_dict, strict, assign)
@@ -334,11 +303,9 @@ class EntriesKept(Planted):
         return result
 
 
-@seen_by("parameters.loaded-from-others")
+@seen_by("parameters.loaded-from-others", narrow=True)
 class EntriesTaken(Planted):
     """`load_state_dict()` removes the entries from the dict of the caller."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         result = super().load_state_dict(state_dict, strict, assign)
@@ -347,11 +314,9 @@ class EntriesTaken(Planted):
         return result
 
 
-@seen_by("modules.shared-parameters", "modules.tied-parameters", report="pytorch #3751")
+@seen_by("modules.shared-parameters modules.tied-parameters", report="pytorch #3751", narrow=True)
 class TiesCutByConversion(Planted):
     """A conversion separates parameters that are shared with another layer."""
-
-    narrow = True
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)
@@ -364,11 +329,9 @@ class TiesCutByConversion(Planted):
         return result
 
 
-@seen_by("modules.tied-parameters", report="pytorch #3751")
+@seen_by("modules.tied-parameters", report="pytorch #3751", narrow=True)
 class TieWithinCut(Planted):
     """A conversion turns a parameter that is registered under two names into two parameters."""
-
-    narrow = True
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)
@@ -382,11 +345,9 @@ class TieWithinCut(Planted):
         return result
 
 
-@seen_by("modules.tied-parameters")
+@seen_by("modules.tied-parameters", narrow=True)
 class TieCountsOnce(Planted):
     """A parameter that is registered under two names receives only the gradient of the first."""
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         found = super().parameter(kind, layer, direction)
@@ -403,11 +364,9 @@ class LoadsWhatIsThere(Planted):
         return super().load_state_dict(state_dict, strict=False)
 
 
-@seen_by("modules.refuses-state-dict")
+@seen_by("modules.refuses-state-dict", narrow=True)
 class BiasFilledOnLoad(Planted):
     """`load_state_dict()` fills a whole bias with a single number from the state dict."""
-
-    narrow = True
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         own = dict(self.named_parameters())
@@ -427,31 +386,25 @@ def copy_layer(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
     return twin
 
 
-@seen_by("modules.deepcopy")
+@seen_by("modules.deepcopy", narrow=True)
 class CopyInTrainMode(Planted):
     """A deep copy is always in training mode."""
-
-    narrow = True
 
     def __deepcopy__(self, memo: Any) -> Any:
         return copy_layer(self, memo).train()
 
 
-@seen_by("modules.deepcopy")
+@seen_by("modules.deepcopy", narrow=True)
 class CopyThaws(Planted):
     """In a deep copy, frozen parameters require gradients again."""
-
-    narrow = True
 
     def __deepcopy__(self, memo: Any) -> Any:
         return copy_layer(self, memo).requires_grad_()
 
 
-@seen_by("modules.dtype-conversion")
+@seen_by("modules.dtype-conversion", narrow=True)
 class ConversionThaws(Planted):
     """After a conversion, frozen parameters require gradients again."""
-
-    narrow = True
 
     def _apply(self, fn: Any, recurse: Any = True) -> Any:
         return super()._apply(fn, recurse).requires_grad_()

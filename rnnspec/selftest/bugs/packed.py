@@ -29,53 +29,43 @@ class ReturnsPadded(Planted):
         ), h_n
 
 
-@seen_by("packed.unsorted", report="pytorch PR #15225")
+@seen_by("packed.unsorted", report="pytorch PR #15225", narrow=True)
 class GivenStatesNotSorted(Planted):
     """With unsorted packed sequences, `h_0` is not sorted to match them."""
-
-    narrow = True
 
     def sort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         return states
 
 
-@seen_by("packed.unsorted")
+@seen_by("packed.unsorted", narrow=True)
 class FinalStatesStaySorted(Planted):
     """With unsorted packed sequences, `h_n` is returned in sorted order."""
-
-    narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         return states
 
 
-@seen_by("packed.unsorted")
+@seen_by("packed.unsorted", narrow=True)
 class FinalStatesSortedTwice(Planted):
     """With unsorted packed sequences, `h_n` is permuted by `sorted_indices` instead of
     `unsorted_indices`.
     """
 
-    narrow = True
-
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         return states if indices is None else super().unsort_states(states, torch.argsort(indices))
 
 
-@seen_by("packed.indices")
+@seen_by("packed.indices", narrow=True)
 class IndicesLost(Planted):
     """The packed output has no `sorted_indices` and no `unsorted_indices`."""
-
-    narrow = True
 
     def to_packed(self, output: Tensor, input: PackedSequence) -> PackedSequence:
         return PackedSequence(output, input.batch_sizes)
 
 
-@seen_by("packed.returns-packed", report="mlverse/torch #1156")
+@seen_by("packed.returns-packed", report="mlverse/torch #1156", narrow=True)
 class IndicesNeeded(Planted):
     """Input packed with `enforce_sorted=True` raises an error."""
-
-    narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         if indices is None:

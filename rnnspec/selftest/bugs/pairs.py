@@ -13,21 +13,17 @@ from rnnspec.selftest.bugs.cell_states import PlantedPair
 from rnnspec.selftest.labels import seen_by
 
 
-@seen_by("errors.pair-of-states", report="pytorch PR #193883")
+@seen_by("errors.pair-of-states", report="pytorch PR #193883", narrow=True)
 class ThirdStateIgnored(PlantedPair):
     """Further states after the second are ignored."""
-
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         return super().join_pair(hx[:2])
 
 
-@seen_by("errors.pair-of-states", report="pytorch #45437")
+@seen_by("errors.pair-of-states", report="pytorch #45437", narrow=True)
 class OneTensorForBothStates(PlantedPair):
     """A single tensor is used as the hidden state, with a cell state of zeros."""
-
-    narrow = True
 
     def join_pair(self, hx: Any) -> Tensor:
         if isinstance(hx, Tensor):
@@ -35,11 +31,9 @@ class OneTensorForBothStates(PlantedPair):
         return super().join_pair(hx)
 
 
-@seen_by("errors.c-0-batch", report="pytorch #3789")
+@seen_by("errors.c-0-batch", report="pytorch #3789", narrow=True)
 class CellStateBroadcast(PlantedPair):
     """A `c_0` for one sample is used for all samples."""
-
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)
@@ -47,33 +41,27 @@ class CellStateBroadcast(PlantedPair):
         return super().join_pair((h, c.expand(-1, h.size(1), -1) if fits else c))
 
 
-@seen_by("errors.c-0-size", report="pytorch PR #3925")
+@seen_by("errors.c-0-size", report="pytorch PR #3925", narrow=True)
 class CellStateCutOff(PlantedPair):
     """Units of `c_0` beyond `hidden_size` are cut off."""
-
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h, c[..., : self.hidden_size]))
 
 
-@seen_by("errors.h-0-size", report="pytorch PR #3925")
+@seen_by("errors.h-0-size", report="pytorch PR #3925", narrow=True)
 class HiddenStateCutOff(PlantedPair):
     """Units of `h_0` beyond its width are cut off."""
-
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h[..., : self.output_size], c))
 
 
-@seen_by("errors.h-0-size")
+@seen_by("errors.h-0-size", narrow=True)
 class HiddenUnitBroadcast(PlantedPair):
     """An `h_0` with a single unit is used for all units."""
-
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)
@@ -91,23 +79,18 @@ class NoneReadAsPair(PlantedPair):
         return super().forward(input, *states, **named)
 
 
-@seen_by("errors.c-0-layers", report="pytorch PR #3925")
+@seen_by("errors.c-0-layers", report="pytorch PR #3925", beyond_cells=True, narrow=True)
 class CellRowsCutOff(PlantedPair):
     """Rows of `c_0` beyond `D * num_layers` are ignored."""
-
-    beyond_cells = True
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h, c[: self.directions * self.num_layers]))
 
 
-@seen_by("errors.c-0-rank", report="pytorch PR #107380")
+@seen_by("errors.c-0-rank", report="pytorch PR #107380", narrow=True)
 class CellStateSqueezed(PlantedPair):
     """A `c_0` with an extra dimension at the front loses it."""
-
-    narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
         h, c = self.read_pair(hx)

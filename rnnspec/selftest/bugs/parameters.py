@@ -16,28 +16,28 @@ from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.labels import seen_by
 
 
-@seen_by("parameters.names")
+@seen_by("parameters.names", beyond_cells=True)
 class ReverseCalledBackward(Planted):
     """The names of the backward direction's parameters end in `_backward`."""
-
-    beyond_cells = True
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return f"{kind}_l{layer}{'_backward' if direction else ''}"
 
 
-@seen_by("parameters.names", "parameters.reverse-names", report="pytorch #17998")
+@seen_by(
+    "parameters.names parameters.reverse-names",
+    report="pytorch #17998",
+    beyond_cells=True,
+    narrow=True,
+)
 class ReverseInFirstLayerOnly(Planted):
     """Layers above the first have no parameters for the backward direction."""
-
-    beyond_cells = True
-    narrow = True
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return super().parameter_name(kind, layer, direction if layer == 0 else 0)
 
 
-@seen_by("parameters.names", "parameters.no-bias", report="pytorch #2515")
+@seen_by("parameters.names parameters.no-bias", report="pytorch #2515")
 class FourParametersAlways(Planted):
     """`bias=False` still registers and adds both biases."""
 
@@ -56,14 +56,12 @@ class InputWeightTransposed(Planted):
         return shape[::-1] if kind == "weight_ih" else shape
 
 
-@seen_by("parameters.shapes", report="pytorch #89357")
+@seen_by("parameters.shapes", report="pytorch #89357", beyond_cells=True, narrow=True)
 class UpperLayersReadForwardHalf(Planted):
     """Layers above the first read only the forward half of the layer below, and `weight_ih` is
     sized for it.
     """
 
-    beyond_cells = True
-    narrow = True
     changes = change_values(
         {"read": lambda data, spot: data[..., : spot.module.hidden_size]},
         lambda spot: spot.layer > 0,
@@ -74,12 +72,9 @@ class UpperLayersReadForwardHalf(Planted):
         return (shape[0], self.hidden_size) if kind == "weight_ih" and layer else shape
 
 
-@seen_by("parameters.order")
+@seen_by("parameters.order", beyond_cells=True, narrow=True)
 class DirectionsLast(Planted):
     """The forward parameters of all layers are registered before the backward parameters."""
-
-    beyond_cells = True
-    narrow = True
 
     def parameter_order(self) -> list[tuple[str, int, int]]:
         return sorted(super().parameter_order(), key=lambda entry: entry[2])
@@ -93,21 +88,18 @@ class RangeOfInputSize(Planted):
         return 1.0 / math.sqrt(self.input_size)
 
 
-@seen_by("parameters.initial-range")
+@seen_by("parameters.initial-range", narrow=True)
 class RangeForSmallLayers(Planted):
     """With more than 64 units, initial values are drawn from the range for 64 units."""
-
-    narrow = True
 
     def initial_limit(self) -> float:
         return 1.0 / math.sqrt(min(self.hidden_size, 64))
 
 
-@seen_by("parameters.reset")
+@seen_by("parameters.reset", narrow=True)
 class LastResetOnce(Planted):
     """`reset_parameters` draws the last parameter only in the constructor."""
 
-    narrow = True
     is_new = True
 
     def reset_parameters(self) -> None:
@@ -142,22 +134,22 @@ class BellShapedWeights(Planted):
                 parameter.normal_(0, limit / 3).clamp_(-limit, limit)
 
 
-@seen_by("parameters.initial-small-and-deep")
+@seen_by("parameters.initial-small-and-deep", narrow=True)
 class NarrowRangeIfSmall(Planted):
     """With fewer than 4 units, initial values fill only half of the documented range."""
-
-    narrow = True
 
     def initial_limit(self) -> float:
         return super().initial_limit() * (0.5 if self.hidden_size < 4 else 1.0)
 
 
-@seen_by("parameters.initial-small-and-deep", report="google-research/flood-forecasting PR #289")
+@seen_by(
+    "parameters.initial-small-and-deep",
+    report="google-research/flood-forecasting PR #289",
+    beyond_cells=True,
+    narrow=True,
+)
 class UpperBiasesNotDrawn(Planted):
     """Above the third layer, the biases start at zero, because initialisation stops there."""
-
-    beyond_cells = True
-    narrow = True
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -187,13 +179,11 @@ class SeededAtConstruction(Planted):
             super().reset_parameters()
 
 
-@seen_by("parameters.reproducible")
+@seen_by("parameters.reproducible", narrow=True)
 class DrawnByPython(Planted):
     """The initial values are drawn from Python's generator, on which `torch.manual_seed()` has no
     effect.
     """
-
-    narrow = True
 
     def reset_parameters(self) -> None:
         limit = self.initial_limit()
@@ -204,13 +194,11 @@ class DrawnByPython(Planted):
                     parameter.copy_(torch.tensor(drawn).view_as(parameter))
 
 
-@seen_by("modules.replaced-parameters", report="torch-spyre/torch-spyre PR #3018")
+@seen_by("modules.replaced-parameters", report="torch-spyre/torch-spyre PR #3018", narrow=True)
 class ParameterOffsetIgnored(Planted):
     """Parameters are read from the beginning of their storage, even if they are a part of a larger
     tensor.
     """
-
-    narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         parameter = super().parameter(kind, layer, direction)
@@ -219,11 +207,9 @@ class ParameterOffsetIgnored(Planted):
         return parameter.as_strided(parameter.shape, parameter.stride(), 0)
 
 
-@seen_by("parameters.loaded")
+@seen_by("parameters.loaded", narrow=True)
 class BiasesClearedOnLoad(Planted):
     """`load_state_dict()` sets the biases to zero after it has loaded the weights."""
-
-    narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -70,14 +70,14 @@ class Row:
     """A bug that changes named values of the loop (`reference/values.py`), for any kind with them.
 
     text     a description of the bug, in one sentence
-    rules    the ids of the rules that see it; the first must detect it
+    rules    the ids of the rules that see it, separated by spaces; the first must detect it
     changes  the functions that change named values
     report   the public report that it re-creates, if there is one
     flags    the flags of `Planted` that are set
     """
 
     text: str
-    rules: tuple[str, ...]
+    rules: str
     changes: Changes
     report: str
     flags: Mapping[str, bool]
@@ -89,10 +89,10 @@ class Row:
     def plant(self, name: str, kind: Kind, module: str) -> type[nn.Module]:
         """Return the layer or cell of a kind with the bug, as a class of a module."""
         plain = PLAIN_KINDS[kind.name]
-        attributes = {"row": self, "changes": self.changes, **self.flags}
+        attributes = {"row": self, "changes": self.changes}
         place = {"__module__": module, "__doc__": self.text}
         bug = type(name, (*plain.outside, Planted, plain.joined), {**place, **attributes})
-        return seen_by(*self.rules, report=self.report)(bug)
+        return seen_by(self.rules, report=self.report, **self.flags)(bug)
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,9 @@ class Planter:
         `where`, the value is changed only at places for which it is true. Raises ValueError if a
         value or flag does not exist.
         """
-        unknown = [flag for flag in flags if not hasattr(Planted, flag)]
-        if unknown:
-            raise ValueError(f"planted bugs have no flag {unknown[0]!r}")
         changes = change_values(functions)
         changes = changes if where is None else changes.require(where)
-        row = Row(text, tuple(rules.split()), changes, report, flags)
+        row = Row(text, rules, changes, report, flags)
         return row.plant(UNNAMED, self.kind, self.module)
 
     def name_classes(self, module: Mapping[str, object]) -> None:

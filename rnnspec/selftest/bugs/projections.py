@@ -90,11 +90,9 @@ DropsBeforeProjection = plant(
 )
 
 
-@seen_by("construction.refuses-projections")
+@seen_by("construction.refuses-projections", narrow=True)
 class ProjectionOfAnySize(PlantedPair):
     """A `proj_size` that is not smaller than `hidden_size` is cut to fit."""
-
-    narrow = True
 
     def __init__(self, input_size: int, hidden_size: int, *rest: Any, **named: Any) -> None:
         if isinstance(named.get("proj_size"), int) and isinstance(hidden_size, int):
@@ -102,7 +100,7 @@ class ProjectionOfAnySize(PlantedPair):
         super().__init__(input_size, hidden_size, *rest, **named)
 
 
-@seen_by("parameters.projection", "parameters.names")
+@seen_by("parameters.projection parameters.names")
 class ProjectionWithoutNeed(PlantedPair):
     """A layer without projections registers a projection that it does not use."""
 

@@ -26,7 +26,7 @@ class NoBiasRaises(Planted):
             raise TypeError("cannot assign 'NoneType' object to parameter 'bias_ih_l0'")
 
 
-@seen_by("directions.output-order", "directions.own-weights")
+@seen_by("directions.output-order directions.own-weights")
 class InnerKeywordUnknown(Planted):
     """With `bidirectional=True`, the constructor raises TypeError, because it passes the keyword on
     to a cell that does not take it.
@@ -38,15 +38,14 @@ class InnerKeywordUnknown(Planted):
         super().create_parameters(device, dtype)
 
 
-@seen_by("dropout.scale", "dropout.place")
+@seen_by("dropout.scale dropout.place", narrow=True)
 class MaskOfIntegers(Planted):
     """The dropout mask is drawn in an integer tensor, for which torch has no kernel."""
 
-    narrow = True
     changes = change_values({"mask": lambda mask: mask.long().uniform_()})
 
 
-@seen_by("packed.output", "packed.returns-packed")
+@seen_by("packed.output packed.returns-packed")
 class PackedInHalf(Planted):
     """Packed data is converted to float16, for which the next kernel is not implemented."""
 

@@ -17,11 +17,9 @@ from rnnspec.selftest.labels import seen_by
 plant = Planter(__name__)
 
 
-@seen_by("shapes.returns-pair", report="OpenNMT-py PR #126")
+@seen_by("shapes.returns-pair", report="OpenNMT-py PR #126", single_state=True)
 class StateInTuple(Planted):
     """`h_n` is returned inside a tuple."""
-
-    single_state = True
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
@@ -37,11 +35,9 @@ ForwardHalfOnly = plant(
 )
 
 
-@seen_by("shapes.output", report="huggingface/candle PR #2542")
+@seen_by("shapes.output", report="huggingface/candle PR #2542", beyond_cells=True)
 class StepsJoined(Planted):
     """The time steps of the output are joined along the features instead of stacked."""
-
-    beyond_cells = True
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         return torch.cat(list(super().unflatten(output, length, batch)), dim=-1).unsqueeze(0)
@@ -94,11 +90,9 @@ HalfStateWidened = plant(
 )
 
 
-@seen_by("shapes.empty-batch", report="pytorch PR #71696")
+@seen_by("shapes.empty-batch", report="pytorch PR #71696", narrow=True)
 class EmptyBatchRefused(Planted):
     """An empty batch raises an error."""
-
-    narrow = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx, batch)
@@ -106,12 +100,9 @@ class EmptyBatchRefused(Planted):
             raise RuntimeError(f"the batch must have at least one sample, got {batch}")
 
 
-@seen_by("shapes.output", "layouts.batch-first")
+@seen_by("shapes.output layouts.batch-first", beyond_cells=True, narrow=True)
 class BatchAndTimeExchanged(Planted):
     """With more than 32 time steps, the first two dimensions of the output are swapped."""
-
-    beyond_cells = True
-    narrow = True
 
     changes = change_values(
         {"output": lambda output: output.transpose(0, 1).reshape(output.shape)}
@@ -121,11 +112,9 @@ class BatchAndTimeExchanged(Planted):
         return super().unflatten(output, *((batch, length) if length > 32 else (length, batch)))
 
 
-@seen_by("shapes.h-n", report="timbmg/Sentence-VAE #35")
+@seen_by("shapes.h-n", report="timbmg/Sentence-VAE #35", beyond_cells=True)
 class StatesOfFourAxes(Planted):
     """`h_n` of a bidirectional layer has shape `(num_layers, 2, N, H)`."""
-
-    beyond_cells = True
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)

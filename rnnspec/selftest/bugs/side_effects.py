@@ -20,12 +20,9 @@ from rnnspec.selftest.labels import seen_by
 plant = Planter(__name__)
 
 
-@seen_by("side-effects.arguments", report="pytorch #98499")
+@seen_by("side-effects.arguments", report="pytorch #98499", beyond_cells=True, narrow=True)
 class InputTransposedInPlace(Planted):
     """With `batch_first`, the caller's input is transposed in place."""
-
-    beyond_cells = True
-    narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
@@ -34,12 +31,9 @@ class InputTransposedInPlace(Planted):
         return steps
 
 
-@seen_by("side-effects.arguments")
+@seen_by("side-effects.arguments", single_state=True, narrow=True)
 class StateWrittenInPlace(Planted):
     """`h_n` is written into the caller's `h_0`."""
-
-    single_state = True
-    narrow = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().forward_tensor(input, hx)
@@ -48,12 +42,9 @@ class StateWrittenInPlace(Planted):
         return output, h_n
 
 
-@seen_by("side-effects.arguments")
+@seen_by("side-effects.arguments", beyond_cells=True, narrow=True)
 class PackedDataRounded(Planted):
     """A call rounds the data of the caller's packed sequence to bfloat16."""
-
-    beyond_cells = True
-    narrow = True
 
     def forward_packed(
         self, input: PackedSequence, hx: Tensor | None
@@ -64,11 +55,9 @@ class PackedDataRounded(Planted):
         return result
 
 
-@seen_by("side-effects.parameters", report="pytorch #1721")
+@seen_by("side-effects.parameters", report="pytorch #1721", beyond_cells=True)
 class BiasReshaped(Planted):
     """A call adds a dimension to `bias_ih_l0`."""
-
-    beyond_cells = True
 
     changes = change_values({"bias_ih": torch.flatten})
 
@@ -107,11 +96,9 @@ class Reseeds(Planted):
         return result
 
 
-@seen_by("side-effects.random-generators")
+@seen_by("side-effects.random-generators", narrow=True)
 class DrawsInVain(Planted):
     """Without `h_0`, a call draws a random number that it does not use."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if start is None:
@@ -119,12 +106,9 @@ class DrawsInVain(Planted):
         return super().compute(data, sizes, start)
 
 
-@seen_by("side-effects.other-generators")
+@seen_by("side-effects.other-generators", beyond_cells=True, narrow=True)
 class DropoutSeedsFromPython(Planted):
     """With dropout, a training call draws a number from Python's generator."""
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.training and self.dropout and self.num_layers > 1:
@@ -141,14 +125,12 @@ def draw_from_stream(mask: Tensor, spot: Here) -> Tensor:
     return (drawn >= rate).to(mask) / (1 - rate)
 
 
-@seen_by("side-effects.restored-generator")
+@seen_by("side-effects.restored-generator", beyond_cells=True, narrow=True)
 class StreamOfItsOwn(Planted):
     """Dropout draws from the layer's own generator, which restarts after `torch.manual_seed()` and
     does not follow `torch.set_rng_state()`.
     """
 
-    beyond_cells = True
-    narrow = True
     changes = change_values({"mask": draw_from_stream})
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -159,11 +141,9 @@ class StreamOfItsOwn(Planted):
         return super().compute(data, sizes, start)
 
 
-@seen_by("side-effects.global-settings")
+@seen_by("side-effects.global-settings", narrow=True)
 class DefaultDtypeChanged(Planted):
     """A call in float64 makes float64 the default dtype."""
-
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if data.dtype == torch.float64:
@@ -171,11 +151,9 @@ class DefaultDtypeChanged(Planted):
         return super().compute(data, sizes, start)
 
 
-@seen_by("side-effects.global-settings")
+@seen_by("side-effects.global-settings", narrow=True)
 class GradModeOff(Planted):
     """A call in eval mode leaves gradients disabled."""
-
-    narrow = True
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         # Only after `forward`, where a cell separates its states, for which it needs a graph.
@@ -184,14 +162,11 @@ class GradModeOff(Planted):
         return result
 
 
-@seen_by("side-effects.earlier-results")
+@seen_by("side-effects.earlier-results", beyond_cells=True, narrow=True)
 class BufferReused(Planted):
     """With gradients disabled, the output lies in a buffer that the next call of the same size
     overwrites.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
@@ -204,13 +179,10 @@ class BufferReused(Planted):
         return buffer.copy_(output), h_n
 
 
-@seen_by("side-effects.results-not-aliased")
+@seen_by("side-effects.results-not-aliased", beyond_cells=True, narrow=True, ungated=True)
 class StateSharesOutput(Planted):
     """`h_n` of a single unidirectional layer is a view of the output."""
 
-    beyond_cells = True
-    narrow = True
-    ungated = True
     """Only the page of nn.RNN shows results that are copies."""
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -238,12 +210,9 @@ class Cleared(torch.autograd.Function):
         return read
 
 
-@seen_by("side-effects.backward", report="apache/mxnet PR #18203")
+@seen_by("side-effects.backward", report="apache/mxnet PR #18203", beyond_cells=True, narrow=True)
 class GradientOverwritten(Planted):
     """The backward pass overwrites the gradient that the caller passed in."""
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
@@ -266,11 +235,9 @@ NoiseOfItsOwn = plant(
 )
 
 
-@seen_by("side-effects.global-settings")
+@seen_by("side-effects.global-settings", narrow=True)
 class DefaultDtypeSetWhenBuilt(Planted):
     """Constructing a layer with `dtype` changes the default dtype."""
-
-    narrow = True
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)

@@ -59,14 +59,14 @@ BiasSkippedAtStart = plant(
 
 
 @seen_by(
-    "states.absent-is-zero", "layouts.batch-first", report="keitakurita/Better_LSTM_PyTorch #6"
+    "states.absent-is-zero layouts.batch-first",
+    report="keitakurita/Better_LSTM_PyTorch #6",
+    beyond_cells=True,
 )
 class DefaultStateFromFirstAxis(Planted):
     """Without `h_0`, the batch size of the initial state is taken from the first dimension of the
     input.
     """
-
-    beyond_cells = True  # the first dimension of a cell's input is the batch
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         if hx is None and input.dim() == 3:
@@ -148,12 +148,9 @@ ZerosTakenForAbsent = plant(
 )
 
 
-@seen_by("gradients.zero-state")
+@seen_by("gradients.zero-state", single_state=True, narrow=True)
 class ParametersDetached(Planted):
     """An `h_0` that is a parameter receives no gradient."""
-
-    single_state = True
-    narrow = True
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
@@ -161,12 +158,10 @@ class ParametersDetached(Planted):
         return super().forward(input, hx.detach() if isinstance(hx, nn.Parameter) else hx)
 
 
-@seen_by("states.carried")
+@seen_by("states.carried", single_state=True, narrow=True)
 class OwnStateRefused(Planted):
     """An `h_n` that is passed back to the layer that returned it is treated as zeros."""
 
-    single_state = True
-    narrow = True
     returned = 0
 
     def forward(
@@ -195,13 +190,12 @@ def keep_final(states: States, spot: Here) -> States:
     return states
 
 
-@seen_by("modules.second-call", "states.absent-is-zero")
+@seen_by("modules.second-call states.absent-is-zero", narrow=True)
 class StateKeptUntilModeIsSet(Planted):
     """A call without `h_0` starts from the final state of the previous call, unless `train()` or
     `eval()` was called in between.
     """
 
-    narrow = True
     changes = change_values({"default": start_from_kept, "final": keep_final})
 
     def train(self, mode: bool = True) -> StateKeptUntilModeIsSet:

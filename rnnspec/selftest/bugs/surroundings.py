@@ -83,23 +83,19 @@ AddsInAnyOrderByDefault = plant(
 )
 
 
-@seen_by("construction.default-device", report="dotnet/TorchSharp #1324")
+@seen_by("construction.default-device", report="dotnet/TorchSharp #1324", narrow=True)
 class BuiltOnCpu(Planted):
     """Without a `device` argument, the parameters are created on the CPU, whatever the default
     device is.
     """
 
-    narrow = True
-
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters("cpu" if device is None else device, dtype)
 
 
-@seen_by("construction.device-and-dtype")
+@seen_by("construction.device-and-dtype", narrow=True)
 class DeviceObjectIgnored(Planted):
     """A `device` is ignored if it is a `torch.device` instead of a name."""
-
-    narrow = True
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(None if isinstance(device, torch.device) else device, dtype)

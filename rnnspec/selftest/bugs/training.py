@@ -35,26 +35,22 @@ class ReadAsContiguous(torch.autograd.Function):
         return memory.view(gradient.shape)
 
 
-@seen_by("gradients.summed-loss", report="ROCm/TransformerEngine PR #623")
+@seen_by(
+    "gradients.summed-loss", report="ROCm/TransformerEngine PR #623", beyond_cells=True, narrow=True
+)
 class SummedLossReadOnce(Planted):
     """The backward pass reads the gradient of a sum, a single number expanded to the shape of the
     output, as if it were contiguous.
     """
-
-    beyond_cells = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
         return ReadAsContiguous.apply(output), h_n
 
 
-@seen_by("gradients.learned-state", report="norse/norse PR #131")
+@seen_by("gradients.learned-state", report="norse/norse PR #131", narrow=True, single_state=True)
 class ComputedStateDetached(Planted):
     """A state that is the result of another operation is detached."""
-
-    narrow = True
-    single_state = True
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
@@ -62,12 +58,9 @@ class ComputedStateDetached(Planted):
         return super().forward(input, hx if hx is None or hx.is_leaf else hx.detach())
 
 
-@seen_by("gradients.across-calls", report="denizyuret/Knet.jl #408")
+@seen_by("gradients.across-calls", report="denizyuret/Knet.jl #408", single_state=True, narrow=True)
 class CarriedStateDetached(Planted):
     """A unidirectional layer recognises the state that it returned last, and detaches it."""
-
-    single_state = True
-    narrow = True
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
@@ -78,14 +71,13 @@ class CarriedStateDetached(Planted):
         return output, h_n
 
 
-@seen_by("gradients.detached-state", report="soumith/cudnn.torch #348")
+@seen_by(
+    "gradients.detached-state", report="soumith/cudnn.torch #348", single_state=True, narrow=True
+)
 class LastStateKept(Planted):
     """The layer keeps its last `h_n`, and continues from it if the caller passes the same memory,
     detached or not.
     """
-
-    single_state = True
-    narrow = True
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         kept: Tensor | None = self.__dict__.get("kept")
