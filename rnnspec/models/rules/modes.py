@@ -17,9 +17,10 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.kept_state import copy_attributes, describe_kept_state, describe_unregistered
 from rnnspec.models.layers import find_layers
-from rnnspec.models.lines import GivenTensors, InputWrite, describe_drawn_numbers, name_draw
+from rnnspec.models.lines import GivenTensors, InputWrite
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, draw_padded_batch, give_lengths, list_lengths
+from rnnspec.models.randomness import describe_drawn_numbers, name_draw
 from rnnspec.models.signature import list_arguments, list_left_out
 from rnnspec.models.steps import describe_error, phrase_error
 from rnnspec.models.training import WithoutDropout, list_statistics, set_dropout_to_zero
