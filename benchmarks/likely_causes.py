@@ -26,8 +26,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.selftest import BUGS

@@ -11,14 +11,12 @@ from typing import Any
 from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import adapt_to_kind, list_hypotheses
-from rnnspec.mistakes.composition import list_further
-from rnnspec.mistakes.evidence import Evidence, PartEvidence, read_evidence
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence, PartEvidence, read_evidence
 from rnnspec.mistakes.gradient_clips import infer_gradient_clips
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import Hypothesis, list_further
 from rnnspec.mistakes.inferred import infer_hypotheses
+from rnnspec.mistakes.outcome import Agreement
 from rnnspec.observe.observation import Observation
 
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A

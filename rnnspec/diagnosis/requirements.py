@@ -19,9 +19,9 @@ from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.outcome import check_case
-from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import adapt_to_kind
 from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.outcome import Agreement
 from rnnspec.mistakes.special_values import HYPOTHESES
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.oracle import SMALL_ERROR, Array

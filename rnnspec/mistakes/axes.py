@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.final_shapes import change_each
+from rnnspec.mistakes.final_states import change_each
 from rnnspec.mistakes.hypothesis import Hypothesis, always
 from rnnspec.mistakes.situations import (
     is_batch_first,

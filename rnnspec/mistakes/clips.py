@@ -1,17 +1,16 @@
-"""Mistakes with a limit to which values are clipped. It is inferred from a case.
-
-The limit is reported only if the same limit explains all cases.
-"""
+"""Limits to which values are clipped, or below which they are zero, inferred from a case."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from rnnspec.mistakes.cell_formulas import RULES_OF_STATE
+from rnnspec.mistakes.cell_states import RULES_OF_STATE
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gate_formulas import (
     ALL_SIGMOIDS,
@@ -26,7 +25,6 @@ from rnnspec.mistakes.hypothesis import (
     always,
     every,
 )
-from rnnspec.mistakes.initial_states import STARTS
 from rnnspec.mistakes.projections import has_projection
 from rnnspec.mistakes.situations import (
     has_cell_state,
@@ -34,6 +32,7 @@ from rnnspec.mistakes.situations import (
     has_h_0,
     has_nonlinearity,
 )
+from rnnspec.mistakes.states import STARTS
 from rnnspec.reference.values import Functions, change_values
 
 # Round numbers and powers of two; exp overflows in float32 at about 88.
@@ -270,3 +269,58 @@ def _read_limit(
     if 0 < limit < right and abs(largest - limit) <= case.case.dtype.roundoff * limit:
         found = (clip.limit_to(limit) for clip in clips)
         yield from (each for each in found if each.concerns(case.case))
+
+
+# By the definition of the format, with 5 bits for the exponent and 10 for the fraction.
+SMALLEST_HALF, LEAST_HALF = 2.0**-14, 2.0**-24
+"""The smallest normal number of float16, and its smallest number of all."""
+FLUSH_LIMITS = (0.1, 0.01, 1e-3, 1e-4, SMALLEST_HALF, 1e-5, 1e-6, 1e-7, LEAST_HALF, 1e-8)
+"""The limits below which numbers may be replaced by zero, the largest first."""
+RANKS = {
+    limit: rank
+    for rank, limit in enumerate(dict.fromkeys((SMALLEST_HALF, LEAST_HALF, *FLUSH_LIMITS)))
+}
+"""The ranks of limits. If no number lies between two limits, the limit with the lower rank is
+reported."""
+
+
+@dataclass(frozen=True)
+class Flush(Clip):
+    """A state whose small numbers may be replaced by zero."""
+
+    doing: str = "flushed"
+    done: str = "smaller than {:.3g} are taken for zero"
+    remedy: str = "keep small numbers as they are"
+
+    def limit_to(self, limit: float) -> Hypothesis:
+        """Return the hypothesis that numbers below a limit are replaced by zero."""
+        return replace(super().limit_to(limit), rank=RANKS[limit])
+
+
+def flush(limit: float, numbers: Tensor) -> Tensor:
+    """Return numbers with zero for numbers that are smaller than a limit."""
+    return torch.where(numbers.abs() < limit, torch.zeros_like(numbers), numbers)
+
+
+FLUSHES: tuple[Flush, ...] = (
+    Flush(
+        "h",
+        "numbers of the hidden state that are {}",
+        lambda limit: {"updated.h": partial(flush, limit)},
+        rules=("recurrence.output",),
+    ),
+    Flush(
+        "c",
+        "numbers of the cell state that are {}",
+        lambda limit: {"c": partial(flush, limit)},
+        has_cell_state,
+        rules=RULES_OF_STATE,
+    ),
+)
+"""The states whose small numbers may be replaced by zero."""
+
+
+def infer_flushes(case: Evidence) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that a wrong case suggests."""
+    for state in FLUSHES:
+        yield from find_limits(case, state, FLUSH_LIMITS)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from rnnspec.mistakes.clips import Clip, Limit, find_limits
 from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_values import Gradients
+from rnnspec.mistakes.gradient_values import Gradients, change_gradient
 from rnnspec.mistakes.hypothesis import About, Hypothesis, every
 from rnnspec.mistakes.outcome import has_same_form
-from rnnspec.mistakes.scaled_results import change_gradient
 from rnnspec.mistakes.situations import has_cell_state
 from rnnspec.reference.steps import STEPS
 from rnnspec.reference.values import Functions, Spot

@@ -1,10 +1,11 @@
-"""A hypothesis: a mistake that a layer might make, and a reference that makes it."""
+"""A hypothesis: a mistake of a layer, or two at once, and a reference that makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Flag, auto
+from functools import partial, reduce
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
@@ -52,7 +53,7 @@ class Hypothesis:
 
     key       the identifier, such as h_0.ignored@first-layer
     text      the behaviour of the layer, to be read after "likely cause"; like the remedy, it may
-              contain words that depend on the kind, such as $first_input (listed in `wording.py`)
+              contain words that depend on the kind, such as $first_input (listed in `of_cells.py`)
     remedy    the change that would make the layer conform
     rules     the ids of the rules that the mistake breaks, the best name first
     changes   the functions that change named values of the reference
@@ -119,3 +120,41 @@ class Hypothesis:
     def find_effect(self, case: Case) -> Hashable:
         """Return a value that is equal for hypotheses that compute the same in a case."""
         return self if self.effect is None else self.effect(case)
+
+
+def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
+    """Yield each of the others as a mistake in addition to a known mistake.
+
+    Each has its own key and text, and predicts a layer that makes both mistakes: the changes of the
+    known mistake come first, and each change is made where its mistake concerns the case.
+    """
+    own = known.changes.make_where(known.concerns)
+    for other in others:
+        if other.key != known.key and not (other.family and other.family == known.family):
+            yield replace(
+                other,
+                changes=own.compose(other.changes.make_where(other.concerns)),
+                parts=(*known.all_parts, *other.all_parts),
+                where=partial(_holds_for_any, known, other),
+                of=every,
+                unclear=partial(_is_unclear_for_any, known, other),
+                is_certain=never,
+                effect=None,
+            )
+
+
+def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
+    """Return the combination of these mistakes, each made once.
+
+    The parts of a combined mistake are made separately.
+    """
+    parts = {part.key: part for mistake in mistakes for part in mistake.all_parts}
+    return reduce(lambda known, other: next(list_further(known, [other]), known), parts.values())
+
+
+def _holds_for_any(known: Hypothesis, other: Hypothesis, case: Case) -> bool:
+    return known.concerns(case) or other.concerns(case)
+
+
+def _is_unclear_for_any(known: Hypothesis, other: Hypothesis, case: Case) -> bool:
+    return known.unclear(case) or other.unclear(case)

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnspec.mistakes.clips import infer_clips
+from rnnspec.mistakes.clips import infer_clips, infer_flushes
 from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.flushes import infer_flushes
 from rnnspec.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
 from rnnspec.mistakes.gates import is_of_kind, list_gated_kinds, multiply
 from rnnspec.mistakes.hypothesis import (

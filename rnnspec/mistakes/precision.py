@@ -1,8 +1,8 @@
-"""Loss of precision: the values that are rounded to another dtype."""
+"""Loss of precision: values that are rounded to another dtype, or to multiples of a scale."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from rnnspec.mistakes.hypothesis import (
     Condition,
     Hypothesis,
     KindCondition,
+    always,
     every,
 )
 from rnnspec.mistakes.situations import has_cell_state, has_gates
@@ -265,10 +266,73 @@ def compute_in_float32(
     )
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = (
+OF_DTYPES: tuple[Hypothesis, ...] = (
     *_list_rounded(),
     *_list_carried(),
     *_list_rounded_gates(),
     *_list_rounded_cell_states(),
     compute_in_float32("sums", "sums or functions are", ("recurrence.dtypes", *RULES), rounds=True),
 )
+
+
+# The largest int8.
+STEPS_OF_INT8 = 127
+
+
+def _round_to_int8(axes: Sequence[int], tensor: Tensor) -> Tensor:
+    """Return numbers rounded to 8 bits, with a common scale along some axes."""
+    largest = tensor.abs().amax(dim=list(axes), keepdim=True)
+    scale = largest.clamp(min=torch.finfo(tensor.dtype).tiny) / STEPS_OF_INT8
+    return (tensor / scale).round() * scale
+
+
+def _round_to_multiples(size: int) -> Round:
+    return lambda tensor: (tensor * size).round() / size
+
+
+def _list_fixed_point() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{key}.multiples=1/{size}",
+            f"{what} rounded to multiples of 1/{size}",
+            "compute in the dtype of the parameters",
+            RULES,
+            change_values(round_parts(_round_to_multiples(size), parts)),
+            always,
+            f"multiples=1/{size}",
+            rank,
+            rounded=key,
+            about=about,
+        )
+        for size in (8, 10, 16, 32, 64, 100, 127, 128, 255, 256, 1000, 1024)
+        for key, what, about, parts, rank in (
+            ("carried-state", "the state is, between steps,", About.STEPS, ("carried",), 1),
+            ("new-state", "$new_state is", About.ONE_STEP, ("new",), 0),
+            ("output", "the output is", About.OUTPUT, ("output",), 0),
+        )
+    ]
+
+
+def _list_quantised() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{key}.8-bits-for-each-{shared}",
+            f"{what} rounded to 8 bits, with one scale for each {shared}",
+            "compute with the parameters as they are",
+            RULES,
+            change_values(round_parts(partial(_round_to_int8, axes), parts)),
+            always,
+            f"8-bits-for-each-{shared}",
+            rank,
+            rounded=key,
+        )
+        for shared, axes in (("tensor", (0, 1)), ("row", (1,)))
+        for key, what, parts, rank in (
+            ("W_ih", "W_ih is", ("weight_ih",), 0),
+            ("W_hh", "W_hh is", ("weight_hh",), 0),
+            ("weights", "both weights are", ("weight_ih", "weight_hh"), 1),
+        )
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (*OF_DTYPES, *_list_fixed_point(), *_list_quantised())

@@ -1,4 +1,4 @@
-"""Mistakes with time steps and with the state carried between them."""
+"""Mistakes with time steps, and with the states carried between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.mistakes.places import list_by_place
-from rnnspec.mistakes.situations import is_long, is_ragged
+from rnnspec.mistakes.projections import has_projection
+from rnnspec.mistakes.situations import has_cell_state, is_long, is_ragged
 from rnnspec.reference.values import Spot, States, change_values
 
 Change = Callable[[Tensor], Tensor]
@@ -261,7 +262,7 @@ def _list_moves() -> list[Hypothesis]:
     return inputs + outputs + steps
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = (
+OF_STEPS: tuple[Hypothesis, ...] = (
     *_list_states(),
     *_list_moves(),
     Hypothesis(
@@ -278,5 +279,51 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("recurrence.output",),
         change_values({"input": read_as_many_steps_as_samples, "output": pad_with_zeros}),
         lambda case: is_long_without_ends(case) and 0 < case.batch < case.steps,
+    ),
+)
+
+
+def add_state_before(new: Tensor, before: States) -> Tensor:
+    """Return the hidden state after a step plus the state before it, without a projection."""
+    return new + before["h"]
+
+
+STATES_OF_ONE = {
+    "steps.start-from-h_0": "every step reads {1}_0 as its {0} state",
+    "steps.state-in-first-only": "the {0} state is used in the first step only",
+    "steps.add-h_0": "{1}_0 is added to the {0} state at every later step",
+    "steps.reset-every-second": "the {0} state is reset to {1}_0 at every second step",
+}
+"""Mistakes with a single state of an LSTM, by the key of the same mistake with both states."""
+
+
+def _list_states_of_one() -> list[Hypothesis]:
+    picks = {key: pick for key, _, pick in STATES}
+    return [
+        Hypothesis(
+            f"{key}.of-{letter}-alone",
+            text.format(state, letter),
+            CARRIED,
+            ("recurrence.output", "recurrence.h-n", "cell-state.final"),
+            change_values({f"before.{letter}": recall_state(picks[key], letter)}),
+            is_long,
+            of=has_cell_state,
+        )
+        for key, text in STATES_OF_ONE.items()
+        for letter, state in (("h", "hidden"), ("c", "cell"))
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *OF_STEPS,
+    *_list_states_of_one(),
+    Hypothesis(
+        "h.residual",
+        "the hidden state before each step is added to the one after it, as by a residual"
+        " connection",
+        "return the hidden state of the formula",
+        ("recurrence.output", "recurrence.h-n"),
+        change_values({"new.h": add_state_before}),
+        unclear=has_projection,
     ),
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.final_shapes import change_each
+from rnnspec.mistakes.final_states import change_each
 from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.situations import (
     is_bidirectional,

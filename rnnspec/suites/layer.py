@@ -28,10 +28,9 @@ from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.capabilities import ATTEMPTS, works_in
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
-from rnnspec.mistakes.agreement import Agreement
-from rnnspec.mistakes.composition import combine_mistakes
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import Hypothesis, combine_mistakes
 from rnnspec.mistakes.layer import Maker
+from rnnspec.mistakes.outcome import Agreement
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.observe.tensors import measure_distance
 from rnnspec.options import SizeSource

@@ -23,8 +23,7 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.outcome import Outcome
 from rnnspec.observe.expected import Expected

@@ -17,8 +17,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, LSTM
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
-from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here, LayerCall, LayerLoop
 from rnnspec.plain.lstm import PlainLSTM

@@ -15,10 +15,9 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis import likely_cause
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
-from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import HYPOTHESES
 from rnnspec.mistakes.evidence import SMALL, Evidence, PartEvidence
-from rnnspec.mistakes.outcome import RAISED, Outcome
+from rnnspec.mistakes.outcome import RAISED, Agreement, Outcome
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.given import Given

@@ -17,8 +17,7 @@ from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.mistakes.of_cells import ALIKE
-from rnnspec.mistakes.wording import use_words
+from rnnspec.mistakes.of_cells import ALIKE, use_words
 from rnnspec.observe.observation import Observation
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject

@@ -9,8 +9,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.mistakes.catalogue import adapt_to_kind
-from rnnspec.mistakes.clips import CELL, CLIPS, HIDDEN
-from rnnspec.mistakes.flushes import FLUSHES, SMALLEST_HALF
+from rnnspec.mistakes.clips import CELL, CLIPS, FLUSHES, HIDDEN, SMALLEST_HALF
 from rnnspec.mistakes.gradient_clips import CLIPS as GRADIENT_CLIPS
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.inferred import CONSTANTS, build_hypothesis

@@ -15,7 +15,7 @@ from rnnspec.mistakes import (
     gate_row_gradients,
     gate_sums,
 )
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.selftest.banks import find_bank
 from tests.diagnosis.planted_mistakes import check_each_is_reported, list_cases, list_wrong

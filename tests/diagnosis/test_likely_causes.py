@@ -17,8 +17,7 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.catalogue import HYPOTHESES
-from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.reference.values import change_values

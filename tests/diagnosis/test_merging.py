@@ -9,7 +9,7 @@ from rnnspec.diagnosis.joining import is_same_cause, join_same_causes
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.mistakes.precision import HYPOTHESES
+from rnnspec.mistakes.precision import OF_DTYPES
 from tests.diagnosis.planted_mistakes import diagnose
 from tests.engine.toy import ToyLayer, make_rule, make_suite
 
@@ -36,7 +36,7 @@ def test_faults_of_one_cause_are_named_by_it_if_one_of_them_was() -> None:
 
 def test_causes_are_the_same_if_they_round_the_same_to_as_many_bits() -> None:
     one, other, elsewhere = (
-        diagnose(next(each for each in HYPOTHESES if each.key == key))
+        diagnose(next(each for each in OF_DTYPES if each.key == key))
         for key in ("W_hh.rounded=float16", "W_hh.rounded=tf32", "W_ih.rounded=float16")
     )
     assert one is not None

@@ -19,11 +19,9 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, list_hypotheses
-from rnnspec.mistakes.composition import combine_mistakes
 from rnnspec.mistakes.dropout import drop_otherwise
-from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis, combine_mistakes
 from rnnspec.mistakes.layer import Maker, Mistaken, UnknownEffect
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions

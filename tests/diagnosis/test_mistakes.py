@@ -16,7 +16,7 @@ from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.mistakes import steps
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, require_own_keys
 from rnnspec.mistakes.hypothesis import Hypothesis
-from rnnspec.mistakes.wording import use_words
+from rnnspec.mistakes.of_cells import use_words
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import NOTHING

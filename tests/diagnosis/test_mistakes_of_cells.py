@@ -13,8 +13,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import CELLS, Kind
 from rnnspec.mistakes.catalogue import list_hypotheses
-from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.of_cells import RULES
 from rnnspec.mistakes.outcome import Outcome

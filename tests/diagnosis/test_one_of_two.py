@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnnspec.mistakes import final_shapes, final_states, projection_gradients
+from rnnspec.mistakes import final_states, projection_gradients
 from rnnspec.mistakes.hypothesis import Hypothesis
 from tests.diagnosis.planted_mistakes import diagnose, list_cases
 
@@ -29,7 +29,7 @@ def check_cause(mistakes: list[Hypothesis], *, gradients: bool = False) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_mistake_in_one_final_state_is_reported_for_that_state(step: int) -> None:
-    found = [*final_states.HYPOTHESES, *final_shapes.HYPOTHESES]
+    found = list(final_states.HYPOTHESES)
     check_cause([each for each in found if "-alone." in each.key][::step])
 
 

@@ -17,14 +17,12 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.events import may_be_rounded
 from rnnspec.diagnosis.known_mistakes import is_other_number
-from rnnspec.mistakes import precision, quantisation
-from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes import precision
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.mistakes.evidence import ROUNDINGS, Evidence
+from rnnspec.mistakes.evidence import ROUNDINGS, Evidence, GradientEvidence
 from rnnspec.mistakes.gates import Sums
-from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
-from rnnspec.mistakes.outcome import Outcome, is_nearly
+from rnnspec.mistakes.outcome import Agreement, Outcome, is_nearly
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here
 from rnnspec.plain.cells import PlainLSTMCell
@@ -142,7 +140,7 @@ def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:
 
 def test_all_mistakes_that_round_are_marked() -> None:
     assert {each.key for each in HYPOTHESES if each.rounds} == {
-        each.key for each in (*precision.HYPOTHESES, *quantisation.HYPOTHESES)
+        each.key for each in precision.HYPOTHESES
     }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.contract.kinds import KINDS
-from rnnspec.mistakes.scaled_results import FACTORS, HYPOTHESES
+from rnnspec.mistakes.gradient_values import FACTORS, OF_SCALES
 from tests.diagnosis.planted_mistakes import diagnose, list_cases
 
-MISTAKES = [each for each in HYPOTHESES if "@" not in each.key]
+MISTAKES = [each for each in OF_SCALES if "@" not in each.key]
 
 
 @pytest.mark.mostly_slow

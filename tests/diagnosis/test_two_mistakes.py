@@ -19,9 +19,8 @@ from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.catalogue import HYPOTHESES
-from rnnspec.mistakes.composition import combine_mistakes, list_further
 from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import Hypothesis, combine_mistakes, list_further
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.reference.given import Given

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import list_breaking
 from rnnspec.mistakes.evidence import Evidence, read_evidence
 from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.outcome import Agreement
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.questions import ask_question
 
