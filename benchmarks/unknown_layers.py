@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from rnnspec.plain.call import Here
 from rnnspec.plain.cells import PlainGRUCell, PlainLSTMCell, PlainRNNCell
-from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.gated import PlainGRU, PlainLSTM
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.reference.values import Functions, States, change_values
 
 

@@ -30,8 +30,7 @@ from rnnspec.engine.explanations import (
     explain_unreached,
 )
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
+from rnnspec.engine.outcome import Finding, FindingKind, Observed, Progress, Tally
 from rnnspec.engine.suite import Suite
 from rnnspec.report.data import (
     Counterexample,

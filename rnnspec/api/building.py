@@ -14,7 +14,6 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.documented import is_derived, list_documented
 from rnnspec.subjects.failures import Failure, Raised
 from rnnspec.subjects.kind import (
@@ -27,7 +26,7 @@ from rnnspec.subjects.kind import (
     recognise_kind,
     refuse_instance,
 )
-from rnnspec.subjects.subject import TorchSubject, observe_step
+from rnnspec.subjects.subject import Capabilities, TorchSubject, observe_step
 from rnnspec.subjects.target import Target
 from rnnspec.text import join_words
 

@@ -21,8 +21,7 @@ from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import Project, find_project, read_target
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Progress
+from rnnspec.engine.outcome import Observed, Progress
 from rnnspec.engine.pace import Pace, describe_pool, measure_pace
 from rnnspec.engine.suite import Suite
 from rnnspec.errors import AdapterError

@@ -2,24 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from importlib import import_module
 from itertools import cycle, islice
 from typing import Any, TypeVar
 
-from hypothesis import given
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
 from rnnspec.cases.axes import Projection
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
-from rnnspec.cases.pool import draw_from_pool, list_fitting_sizes, list_pool_lengths
-from rnnspec.cases.sizes import Sizes, lengths, sizes
+from rnnspec.cases.sizes import (
+    Sizes,
+    draw_from_pool,
+    lengths,
+    list_fitting_sizes,
+    list_pool_lengths,
+    sizes,
+)
 from rnnspec.cases.space import USUAL_DROPOUT
-from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import UNGATED
 from rnnspec.options import SizeSource
+
+
+def make_settings(examples: int) -> settings:
+    """Return settings that set every option, so that no profile does."""
+    return settings(
+        max_examples=examples,
+        backend="hypothesis",
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=(Phase.generate,),
+        print_blob=False,
+        report_multiple_bugs=False,
+        stateful_step_count=1,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.normal,
+    )
+
+
+def _find_no_numbers() -> Any:
+    from hypothesis.internal.constants_ast import Constants
+
+    return Constants()
+
+
+def _make_cache() -> Any:
+    from hypothesis.internal.cache import LRUCache
+
+    return LRUCache(64)
+
+
+PROVIDERS = "hypothesis.internal.conjecture.providers"
+REPLACEMENTS: tuple[tuple[str, str, Callable[[], Any]], ...] = (
+    (PROVIDERS, "_get_local_constants", lambda: _find_no_numbers),
+    # It caches the constants that may be drawn, including those of modules that were found earlier.
+    (PROVIDERS, "CONSTANTS_CACHE", _make_cache),
+    ("hypothesis.core", "deterministic_PRNG", lambda: nullcontext),
+)
+"""The names to replace while cases are drawn: the module, the name, and a factory.
+
+Hypothesis has no settings for these. A release that lacks a name lacks its behaviour;
+tests/cases/test_undisturbed.py fails if a release has the behaviour under another name.
+"""
+
+
+@contextmanager
+def leave_hypothesis_alone() -> Iterator[None]:
+    """Return a context that makes Hypothesis draws depend only on the seed and its release."""
+    with ExitStack() as stack:
+        for module, name, make in REPLACEMENTS:
+            stack.enter_context(_replace(module, name, make))
+        yield
+
+
+@contextmanager
+def _replace(module: str, name: str, make: Callable[[], Any]) -> Iterator[None]:
+    """Replace a name in a module of Hypothesis, if that release has it."""
+    try:
+        holder = import_module(module)
+        before = getattr(holder, name)
+    except (ImportError, AttributeError):
+        yield
+        return
+    setattr(holder, name, make())
+    try:
+        yield
+    finally:
+        setattr(holder, name, before)
+
 
 T = TypeVar("T")
 PROBABILITIES = st.one_of(

@@ -19,8 +19,7 @@ from rnnspec.cases.case import Case, list_constraints
 from rnnspec.cases.covering import Codes, ConstrainedAxes, list_allowed
 from rnnspec.cases.drawing import make_case
 from rnnspec.cases.plan import Scope
-from rnnspec.cases.pool import list_pool_lengths
-from rnnspec.cases.sizes import BEYOND_BLOCKS, DIMENSIONS, REAL_SIZES
+from rnnspec.cases.sizes import BEYOND_BLOCKS, DIMENSIONS, REAL_SIZES, list_pool_lengths
 from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS

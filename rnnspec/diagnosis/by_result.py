@@ -10,7 +10,7 @@ from rnnspec.diagnosis.naming import choose_name
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import RESULTS
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Observed
 from rnnspec.rulekit.rule import Fact, Theme
 
 CaseT = TypeVar("CaseT")

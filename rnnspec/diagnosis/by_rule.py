@@ -22,7 +22,7 @@ from rnnspec.diagnosis.explaining import (
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, Fault
 from rnnspec.diagnosis.joining import add_fault, join_use
 from rnnspec.diagnosis.known_mistakes import is_known
-from rnnspec.diagnosis.minimal_cases import check_minimum, list_findings, try_seeds
+from rnnspec.diagnosis.naming import check_minimum, list_findings, try_seeds
 from rnnspec.diagnosis.numbers import find_cause, probe_fact
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
@@ -33,8 +33,7 @@ from rnnspec.engine.minimise import (
     minimise,
     probe_rule,
 )
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Blocker, FailingCase, Finding
+from rnnspec.engine.outcome import Blocker, FailingCase, Finding, Observed
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")

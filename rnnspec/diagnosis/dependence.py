@@ -14,7 +14,7 @@ from rnnspec.engine.explanations import (
     DependenceKind,
 )
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Observed
 from rnnspec.engine.suite import Suite
 from rnnspec.text import join_words
 

@@ -21,8 +21,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Blocker, Finding, describe_blocker
+from rnnspec.engine.outcome import Blocker, Finding, Observed, describe_blocker
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.subjects.failures import Stage, find_stage
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
-from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.by_result import separate_results
 from rnnspec.diagnosis.by_rule import cover_rules, cover_stops, release_unexplained
 from rnnspec.diagnosis.events import Event, FaultKind
@@ -28,11 +27,10 @@ from rnnspec.diagnosis.late_causes import (
 from rnnspec.diagnosis.numbers import cover_numbers
 from rnnspec.diagnosis.recheck import check_beyond, check_without
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.suite import ExplainedSuite
+from rnnspec.diagnosis.suite import Budget, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Blocker, FailingCase, Progress, Tally
+from rnnspec.engine.outcome import Blocker, FailingCase, Observed, Progress, Tally
 from rnnspec.engine.postponed import check_postponed
 from rnnspec.rulekit.questions import postpone_questions
 from rnnspec.text import ask_for_report

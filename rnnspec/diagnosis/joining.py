@@ -19,7 +19,7 @@ from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Observed
 from rnnspec.rulekit.rule import Fact
 
 CaseT = TypeVar("CaseT")

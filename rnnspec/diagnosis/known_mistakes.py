@@ -14,8 +14,14 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, check_case
+from rnnspec.engine.outcome import (
+    Finding,
+    FindingKind,
+    Observed,
+    Outcome,
+    UnsupportedCase,
+    check_case,
+)
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.rulekit.violation import Difference, show_apart
 from rnnspec.subjects.settings import restore_settings

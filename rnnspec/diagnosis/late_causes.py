@@ -11,8 +11,7 @@ from rnnspec.diagnosis.joining import join_same_causes, name_anew
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import check_case
+from rnnspec.engine.outcome import Observed, check_case
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")

@@ -8,8 +8,7 @@ from functools import partial
 from itertools import groupby, islice
 from typing import Any
 
-from rnnspec.diagnosis.budget import Budget
-from rnnspec.diagnosis.suite import CauseQuery
+from rnnspec.diagnosis.suite import Budget, CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.catalogue import adapt_to_kind, list_hypotheses
 from rnnspec.mistakes.evidence import Evidence, GradientEvidence, PartEvidence, read_evidence

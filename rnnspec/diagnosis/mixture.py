@@ -16,8 +16,7 @@ from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, minimise
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, Observed
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 

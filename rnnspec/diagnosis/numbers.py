@@ -13,8 +13,7 @@ from rnnspec.diagnosis.mixture import separate_faults
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, is_in_any, minimise
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, FindingKind, describe_blocker
+from rnnspec.engine.outcome import Finding, FindingKind, Observed, describe_blocker
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import find_stage

@@ -16,8 +16,7 @@ from rnnspec.diagnosis.search import widen
 from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
+from rnnspec.engine.outcome import FailingCase, FindingKind, Observed, Progress
 from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 

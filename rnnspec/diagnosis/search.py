@@ -8,17 +8,16 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events, sort_simplest
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
-from rnnspec.diagnosis.suite import CauseQuery, ExplainedSuite
+from rnnspec.diagnosis.suite import Budget, CauseQuery, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
     FailingCase,
     Finding,
+    Observed,
 )
 from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule

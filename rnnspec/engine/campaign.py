@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
-from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
     Blocker,
     CaseResult,
     FailingCase,
     Finding,
+    Observed,
     Outcome,
     Progress,
     Tally,

@@ -22,11 +22,10 @@ from rnnspec.contract.config import OPTIONAL, Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.refusals import find_refused_keyword
 from rnnspec.subjects.steps import StepKind, announce_step
-from rnnspec.subjects.subject import Subject, TorchSubject
+from rnnspec.subjects.subject import Capabilities, Subject, TorchSubject
 
 Attempt = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, check_case
+from rnnspec.engine.outcome import Finding, Observed, check_case
 from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.rulekit.rule import Rule
 

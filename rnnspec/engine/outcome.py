@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.questions import Postponed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
@@ -16,6 +16,20 @@ from rnnspec.rulekit.violation import Difference, KnownMistake, Violation
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
 from rnnspec.subjects.steps import USING_RESULTS, announce_step, is_from_user
 from rnnspec.text import read_message, read_type
+
+CaseT_co = TypeVar("CaseT_co", covariant=True)
+
+
+class Observed(Protocol[CaseT_co]):
+    """The behaviour of a subject in a case."""
+
+    @property
+    def case(self) -> CaseT_co:
+        """The case."""
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """Return a context around everything that is computed for the case."""
+
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

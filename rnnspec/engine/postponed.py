@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.engine.campaign import check_by_all
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import FailingCase, Finding, Progress
+from rnnspec.engine.outcome import FailingCase, Finding, Observed, Progress
 from rnnspec.engine.suite import Suite
 
 CaseT = TypeVar("CaseT")

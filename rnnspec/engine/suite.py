@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
-from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Observed
 from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure

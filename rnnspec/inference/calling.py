@@ -28,9 +28,8 @@ from rnnspec.inference.call_forms import (
     takes_named_state,
 )
 from rnnspec.inference.orders import CHANGE, turn_states
-from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import describe_results, find_width, is_final_state
-from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, LayerInterface
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, LayerInterface, Prober
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.refusals import requires_state
 

@@ -15,9 +15,8 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.inference.call_forms import PLAIN, list_calls
 from rnnspec.inference.orders import CHANGE
-from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import is_final_state
-from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE
+from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Prober
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
 

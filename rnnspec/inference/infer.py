@@ -18,7 +18,6 @@ from rnnspec.adapters.declaration import CellDeclaration, Declaration
 from rnnspec.contract.config import DEFAULTS, Config
 from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
-from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import FinalStateError, OneStepError, find_interface
 from rnnspec.inference.endings import LAYER, Ending, find_ending, wrap_ending
 from rnnspec.inference.extents import (
@@ -28,11 +27,15 @@ from rnnspec.inference.extents import (
     list_smaller,
 )
 from rnnspec.inference.inferred import Inferred
-from rnnspec.inference.matching import Assignment, assign_as_variant, assign_parameters
+from rnnspec.inference.matching import (
+    Assignment,
+    assign_as_variant,
+    assign_parameters,
+    merge_biases,
+)
 from rnnspec.inference.naming import Naming, find_templates
 from rnnspec.inference.offers import list_offers
 from rnnspec.inference.orders import turn_states
-from rnnspec.inference.prober import Prober
 from rnnspec.inference.signature import Constructor, read_constructor
 from rnnspec.inference.steps import CELL, find_step, wrap_cell
 from rnnspec.inference.trial import (
@@ -40,6 +43,7 @@ from rnnspec.inference.trial import (
     HIDDEN_SIZE,
     INPUT_SIZE,
     LayerInterface,
+    Prober,
     Trial,
     draw_numbers,
 )

@@ -21,13 +21,15 @@ from rnnspec.adapters.expressions import parse_expression
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.inference.candidates import (
     HOLDS_ADDED,
+    NAME_OF_BIAS,
     Blocks,
     Candidate,
     list_candidates,
     list_rows,
+    rate_by_name,
 )
-from rnnspec.inference.hints import NAME_OF_BIAS, rate_by_name
 from rnnspec.inference.trial import Trial
+from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.reference.variants import VARIANTS
 from rnnspec.subjects.failures import Failure
 
@@ -388,3 +390,44 @@ def make_weights(
 
 def _differs(before: Mapping[str, Array], after: Mapping[str, Array]) -> bool:
     return any(bool(np.abs(before[name] - after[name]).max() > VISIBLE) for name in after)
+
+
+def merge_biases(found: Assignment) -> None:
+    """Assign the sum of both documented biases to each bias that stands for both.
+
+    If a gate has no bias, or a single bias where the formula uses the two separately, hold all
+    biases at zero and record the reason in `found.unbiased`.
+    """
+    if not any(name.startswith("bias") for name, _ in found.covers):
+        found.unbiased = "it has no biases"
+        return
+    for row in list_rows(found.trial.config):
+        _merge_row(found, row.ending)
+
+
+def _merge_row(found: Assignment, row: str) -> None:
+    """Merge the biases of a single layer and direction."""
+    kind, covers = found.trial.kind, found.covers
+    read, carried = (
+        {gate for each, gate in covers if each == f"{role}{row}"} for role in ("bias_ih", "bias_hh")
+    )
+    # A bias that covers a gate alone acts as the sum of both, since the formula adds them.
+    merged = read ^ carried
+    bare = [each for each in kind.gates if each not in read | carried]
+    # The new gate of a GRU multiplies its second bias by the reset gate: no sum replaces both.
+    split = [each for each in list_separate_gates(kind) if each in merged]
+    if bare or split:
+        gate = (bare or split)[0]
+        count = "no bias" if bare else "one bias"
+        need = "the documented layer has two" + (
+            ", and a formula in which they are not added" if split else ""
+        )
+        found.unbiased = f"its {gate} gate has {count}; {need}"
+        for name, candidate in found.chosen.items():
+            if candidate.is_bias:
+                found.chosen[name] = replace(candidate, is_zero=True)
+        return
+    for name, candidate in found.chosen.items():
+        if candidate.is_bias and candidate.row == row:
+            own = frozenset(candidate.gates) & merged
+            found.chosen[name] = replace(candidate, merged=own)

@@ -16,8 +16,7 @@ from rnnspec.adapters.forms import (
     parse_arguments,
     parse_results,
 )
-from rnnspec.inference.prober import Prober
-from rnnspec.inference.trial import HIDDEN_SIZE, LayerInterface
+from rnnspec.inference.trial import HIDDEN_SIZE, LayerInterface, Prober
 from rnnspec.subjects.failures import Failure
 
 Order = tuple[str, ...]

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import SIZES, Adapter, list_uncovered, module
+from rnnspec.adapters.adapter import DRAWS, SIZES, Adapter, list_uncovered, module
 from rnnspec.adapters.expressions import PROJECTION, ROLES, Expression, parse_expression
 from rnnspec.adapters.forms import parse_arguments
+from rnnspec.adapters.kinds import suggest_kind
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import STOOD_IN_FOR, Feature
-from rnnspec.contract.kinds import Kind, Nonlinearity
-from rnnspec.errors import AdapterError, suggest_similar
-from rnnspec.inference.biases import merge_biases
+from rnnspec.contract.kinds import LAYER_KINDS, Kind, Nonlinearity
+from rnnspec.errors import AdapterError, CannotCheck, suggest_similar
 from rnnspec.inference.calling import find_interface
-from rnnspec.inference.further_calls import examine_further
-from rnnspec.inference.matching import assign_parameters
+from rnnspec.inference.matching import assign_parameters, merge_biases
 from rnnspec.inference.offers import list_offers
-from rnnspec.inference.other_kind import find_other_kind
-from rnnspec.inference.remarks import Remark, Tone
 from rnnspec.inference.trial import (
     BATCH,
     BUILDING,
@@ -37,11 +36,157 @@ from rnnspec.inference.trial import (
     Trial,
 )
 from rnnspec.inference.verify import Mismatch, find_difference, find_difference_in_any
+from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
-from rnnspec.text import join_words
+from rnnspec.text import TextEnum, join_words
+
+
+class Tone(TextEnum):
+    """The verdict of a remark about an adapter."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    LACKS = "lacks"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A finding about an adapter.
+
+    subject       the part of the adapter, or the feature
+    tone          whether it is right
+    text          the finding in words
+    may_be_layer  whether the adapter may be right and the layer wrong
+    """
+
+    subject: str
+    tone: Tone
+    text: str
+    may_be_layer: bool = False
+
+
+def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Mismatch) -> str:
+    """Return a question about the kind, if the function gets further with exactly one other kind.
+
+    `found` is the difference for the declared kind. If the call returns results of the documented
+    form, only its numbers are wrong, and the function may support several kinds, so nothing is
+    asked. Of the other kinds, prefer a kind that equals the reference, then a kind for which the
+    call works, then a kind for which only the form of the results is wrong.
+    """
+    if not found.is_stopped:
+        return ""
+    ranks: dict[int, list[Kind]] = {}
+    for kind in LAYER_KINDS.values():
+        try:
+            other = None if kind == adapter.kind else adapter.declare_as(kind.name)
+        except CannotCheck:
+            continue
+        if other is not None:
+            config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(other.fixed), kind=kind.name)
+            ranks.setdefault(_rank(find_difference(other, config, dtype)), []).append(kind)
+    best = min(ranks, default=_rank(found))
+    return suggest_kind(adapter.kind, ranks[best]).strip() if best < _rank(found) else ""
+
+
+def _rank(found: Mismatch | None) -> int:
+    """Return how far a call gets: 0 if it equals the reference, 3 if it raises."""
+    if found is None:
+        return 0
+    return 1 + found.is_stopped * (1 if found.is_malformed else 2)
+
+
+TRAINING_CALL = "a call in training mode"
+BACKWARD = "a backward pass"
+DRAWN = "a call draws random numbers without dropout"
+OTHER_MODE = (
+    "without dropout, a call in training mode returns other numbers than in evaluation mode"
+)
+NO_GRADIENT = (
+    "no gradient reaches {}: either the layer is wrong, or declare "
+    'lacks={{"state-gradients": "it has no gradient of h_0"}}'
+)
+
+
+def examine_further(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
+    """Yield what is wrong with further calls of an adapter whose results are right."""
+    yield from _examine_generators(adapter, config, dtype)
+    try:
+        yield from _examine_training(adapter, config, dtype)
+    except Failure as failure:
+        yield Remark("training", Tone.WRONG, str(failure))
+    offers_gradients = Feature.GRADIENTS not in adapter.unsupported
+    if adapter.passes_states and offers_gradients:  # a module has the gradients that torch makes
+        yield from _examine_gradients(adapter, config, dtype)
+
+
+def _examine_generators(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
+    layer, x = _build_adapted(adapter, config, dtype).eval(), _make_input(config, dtype)
+    with keep_random_numbers():
+        # A layer may draw from any of these, so compare torch, random and NumPy.
+        before = _read_generators()
+        try:
+            with observe_step("a call"), torch.no_grad():
+                layer(x)
+        except Failure as failure:
+            yield Remark("state", Tone.WRONG, str(failure))
+            return
+        drawn = _read_generators() != before
+    if drawn:
+        text = f"{DRAWN}: {adapter.hints.get(DRAWS, 'draw none')}"
+        yield Remark("random", Tone.WRONG, text, may_be_layer=True)
+
+
+def _read_generators() -> tuple[Any, ...]:
+    _, key, *rest = cast(tuple[Any, ...], np.random.get_state())
+    return torch.get_rng_state().tolist(), random.getstate(), key.tolist(), *rest
+
+
+def _examine_training(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
+    layer, x = _build_adapted(adapter, config, dtype), _make_input(config, dtype)
+    with keep_random_numbers(), observe_step(TRAINING_CALL), torch.no_grad():
+        in_training, in_evaluation = layer.train()(x)[0], layer.eval()(x)[0]
+    if not torch.allclose(in_training, in_evaluation):
+        yield Remark("training", Tone.WRONG, OTHER_MODE, may_be_layer=True)
+
+
+def _examine_gradients(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
+    layer, x = _build_adapted(adapter, config, dtype).eval(), _make_input(config, dtype)
+    kind, lacking = config.kind_data, adapter.unsupported
+    given: dict[str, torch.Tensor] = {}
+    if Feature.STATE not in lacking:
+        rows = config.num_layers * config.num_directions
+        for name in kind.initial:
+            given[name] = x.new_full((rows, BATCH, config.hidden_size), 0.5)
+    leaves = [each.requires_grad_() for each in (x, *given.values())]
+    try:
+        with observe_step(BACKWARD), torch.enable_grad():
+            states = tuple(given.values())
+            returned = layer(x, states[0] if len(states) == 1 else states or None)
+            found = torch.autograd.grad(returned[0].sum(), leaves, allow_unused=True)
+    except Failure as failure:
+        yield Remark("gradients", Tone.WRONG, str(failure))
+        return
+    named = zip(given, found[1:], strict=True)
+    without = [name for name, gradient in named if gradient is None or not gradient.any()]
+    if without and Feature.STATE_GRADIENTS not in lacking:
+        text = NO_GRADIENT.format(" or ".join(without))
+        yield Remark("gradients", Tone.WRONG, text, may_be_layer=True)
+
+
+def _build_adapted(adapter: Adapter, config: Config, dtype: torch.dtype) -> AdaptedLayer:
+    with keep_random_numbers(), observe_step("building it"):
+        torch.manual_seed(0)
+        return adapter(**config.arguments).to(dtype)
+
+
+def _make_input(config: Config, dtype: torch.dtype) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (BATCH, STEPS) if config.batch_first else (STEPS, BATCH)
+    return torch.rand(*shape, config.input_size, generator=generator, dtype=torch.float64).to(dtype)
+
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
 TRAINING = "a call in training mode"

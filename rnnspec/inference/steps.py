@@ -16,9 +16,8 @@ from rnnspec.adapters.forms import INPUT, Form, parse_arguments, parse_results
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.inference.call_forms import list_calls, takes_state_first
-from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import list_named_parts, write_named_parts
-from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, Prober
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
 

@@ -23,12 +23,11 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.part import part
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
 from rnnspec.observe.tensors import CallArguments, build_arguments, to_array
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.devices import is_cpu, seed_torch
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.precision import switch_tf32
 from rnnspec.subjects.steps import USING_RESULTS
-from rnnspec.subjects.subject import Subject
+from rnnspec.subjects.subject import Capabilities, Subject
 
 Array = NDArray[np.float64]
 Fact = TypeVar("Fact")

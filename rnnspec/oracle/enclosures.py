@@ -20,7 +20,7 @@ the same products, and rounds each of them at most twice as often as the equatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -334,3 +334,26 @@ def spread_tanh(folded: Array, value: Array, distance: Array) -> Array:
     # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)), and tanh changes most towards zero.
     # The 16 u cover the cancellation in the bracket.
     return np.tanh(distance) * (ABOVE_ONE - value * np.tanh(folded - distance))
+
+
+def stack(numbers: Sequence[Number]) -> Number:
+    """Return blocks (..., H) of numbers side by side."""
+    first = numbers[0]
+    if not isinstance(first, Enclosed):
+        return np.concatenate(numbers, axis=-1)
+    enclosed: Sequence[Enclosed] = numbers
+    return Enclosed(np.concatenate([each.parts for each in enclosed], axis=-1), first.rounding)
+
+
+def split(numbers: Number, blocks: int) -> tuple[Number, ...]:
+    """Return the blocks of numbers that are side by side."""
+    values = numbers.value if isinstance(numbers, Enclosed) else numbers
+    size = values.shape[-1] // blocks
+    return tuple(numbers[..., size * block : size * (block + 1)] for block in range(blocks))
+
+
+def apply_to_each(function: Callable[..., Number], *blocks: Sequence[Number]) -> Sequence[Number]:
+    """Return the result of a function for each block of numbers, evaluated together if enclosed."""
+    if not isinstance(blocks[0][0], Enclosed):
+        return [function(*each) for each in zip(*blocks, strict=True)]
+    return split(function(*map(stack, blocks)), len(blocks[0]))

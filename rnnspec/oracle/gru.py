@@ -14,14 +14,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnspec.oracle.blocks import apply_to_each, split, stack
 from rnnspec.oracle.enclosures import (
     Number,
     allow_any_order,
+    apply_to_each,
     mix,
     remainder,
     sigmoid,
     sigmoid_slope,
+    split,
+    stack,
     tanh,
     tanh_slope,
 )

@@ -17,12 +17,14 @@ from operator import mul
 
 import numpy as np
 
-from rnnspec.oracle.blocks import apply_to_each, split, stack
 from rnnspec.oracle.enclosures import (
     Number,
+    apply_to_each,
     multiply,
     sigmoid,
     sigmoid_slope,
+    split,
+    stack,
     tanh,
     tanh_slope,
 )

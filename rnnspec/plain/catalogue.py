@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from rnnspec.contract.kinds import GRU, GRU_CELL, LSTM, LSTM_CELL, RNN, RNN_CELL
 from rnnspec.plain.cells import OneStep, OneStepOfRNN, PlainGRUStep, PlainLSTMStep, PlainRNNStep
-from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.gated import JoinedLSTM, PlainGRU, StatesAsPair
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import JoinedLSTM, StatesAsPair
 
 
 @dataclass(frozen=True)

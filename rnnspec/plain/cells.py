@@ -7,9 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from rnnspec.contract.kinds import GRU_CELL, LSTM_CELL, RNN_CELL
-from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.gated import JoinedLSTM, PlainGRU, StatesAsPair
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import JoinedLSTM, StatesAsPair
 
 States = Tensor | tuple[Tensor, ...]
 

@@ -15,9 +15,14 @@ from rnnspec.contract.clauses import Clause, load_clauses
 from rnnspec.errors import SelectionError
 from rnnspec.readout.picture import draw_readout_maps
 from rnnspec.report.conclusion import describe_parts, format_conclusion, list_applicable
-from rnnspec.report.console import LONGEST_PROGRAM, TOO_LONG, list_facts, list_headline
+from rnnspec.report.console import (
+    LONGEST_PROGRAM,
+    TOO_LONG,
+    list_deviations,
+    list_facts,
+    list_headline,
+)
 from rnnspec.report.data import BLOCKS, FaultSummary, Report, Result, Verdict
-from rnnspec.report.deviations import list_deviations
 from rnnspec.report.model import ModelReport
 from rnnspec.report.plots import draw_errors
 from rnnspec.report.rule_texts import load_rule_texts

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rnnspec.plain.call import Here
-from rnnspec.plain.gated import PlainGRU
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import PlainGRU, PlainLSTM
 from rnnspec.reference.steps import Sums
 from rnnspec.reference.values import States, change_values
 from rnnspec.selftest.bugs.planted import use_in_gates

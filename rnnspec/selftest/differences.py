@@ -24,10 +24,9 @@ from torch import Tensor
 
 from rnnspec.cases.axes import GradMode
 from rnnspec.cases.case import Case
-from rnnspec.cases.drawing import draw_cases
+from rnnspec.cases.drawing import draw_cases, leave_hypothesis_alone, make_settings
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
-from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.observe.observation import Observation
 from rnnspec.selftest.uses import Factory, Use, observe_use, uses
 from rnnspec.subjects.settings import restore_settings

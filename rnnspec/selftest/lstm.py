@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnspec.contract.kinds import LSTM
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import PlainLSTM
 from rnnspec.selftest import correct_gates
 from rnnspec.selftest.bank import list_classes
 from rnnspec.selftest.bugs import (

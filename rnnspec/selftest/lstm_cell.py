@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnnspec.contract.kinds import LSTM_CELL
 from rnnspec.plain.cells import PlainLSTMCell
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import PlainLSTM
 from rnnspec.selftest import correct, correct_cells, correct_gates
 from rnnspec.selftest.bank import list_classes
 from rnnspec.selftest.bugs import cell_states, gate_backward, gate_mixups, gate_order, lstm, pairs

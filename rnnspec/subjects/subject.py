@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.cases.axes.constructor_style import SIZES, ConstructorArguments
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import UNGATED
+from rnnspec.contract.kinds import UNGATED, Kind
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.devices import blame_device
 from rnnspec.subjects.failures import Failure, Unloadable, classify_error
 from rnnspec.subjects.release import list_positional_arguments
@@ -33,6 +32,39 @@ from rnnspec.subjects.steps import (
     is_from_user,
 )
 from rnnspec.subjects.target import Target
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The capabilities of a subject.
+
+    unsupported   the reason for each feature that the subject refuses openly or the user excluded
+    keyword_only  whether its constructor accepts the sizes only as keyword arguments
+    is_complete   whether every feature has been tried, so that a plain call must work
+    """
+
+    unsupported: Mapping[Feature, str] = field(default_factory=dict)
+    keyword_only: bool = False
+    is_complete: bool = False
+
+    def offers(self, feature: Feature | None) -> bool:
+        """Return whether a feature is supported. `None`, which means no feature, always is."""
+        return feature not in self.unsupported
+
+    def list_results(self, kind: Kind) -> tuple[str, ...]:
+        """Return the names of the results by which calls of a layer of a kind are checked."""
+        if self.returns_states(kind):
+            return kind.results
+        return tuple(name for name in kind.results if name not in kind.final)
+
+    def returns_states(self, kind: Kind) -> bool:
+        """Return whether calls return final states. Calls of a cell always do."""
+        return kind.is_cell or self.offers(Feature.FINAL_STATE)
+
+    def without(self, feature: Feature, reason: str) -> Capabilities:
+        """Return the capabilities without a feature."""
+        return replace(self, unsupported={**self.unsupported, feature: reason})
+
 
 Array = NDArray[np.float64]
 

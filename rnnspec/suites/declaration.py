@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from rnnspec.adapters.adapter import Adapter
-from rnnspec.inference.remarks import Remark
-from rnnspec.inference.smoke import COMPARED, list_first_mistakes
+from rnnspec.inference.smoke import COMPARED, Remark, list_first_mistakes
 from rnnspec.subjects.steps import Interrupted
 from rnnspec.subjects.target import Target
 

@@ -13,8 +13,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import describe_failed_search
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import FailingCase, Finding, Progress
+from rnnspec.engine.outcome import FailingCase, Finding, Observed, Progress
 from rnnspec.engine.suite import Suite
 from rnnspec.models.steps import BACKWARD
 from rnnspec.rulekit.rule import Rule

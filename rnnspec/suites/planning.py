@@ -22,9 +22,8 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition
 from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
 from rnnspec.cases.plan import PlanRow, Profile, Scope, list_real_rows, plan_rows
-from rnnspec.cases.pool import list_fitting_sizes
 from rnnspec.cases.reach import list_domains, make_search
-from rnnspec.cases.sizes import DIMENSIONS
+from rnnspec.cases.sizes import DIMENSIONS, list_fitting_sizes
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import Rule
 

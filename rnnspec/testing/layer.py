@@ -29,9 +29,8 @@ from rnnspec.subjects.devices import lacks_device
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
 from rnnspec.testing.checking import Isolation
-from rnnspec.testing.kept_cases import describe_outcome
 from rnnspec.testing.run import Run
-from rnnspec.testing.session import REMARK, describe_session
+from rnnspec.testing.session import REMARK, describe_outcome, describe_session
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 

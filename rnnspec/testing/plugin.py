@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from rnnspec.testing.kept_cases import CACHE, GIVEN, read_kept, update_kept
-from rnnspec.testing.session import DISTRIBUTION, REMARK
+from rnnspec.testing.session import CACHE, DISTRIBUTION, GIVEN, REMARK, read_kept, update_kept
 from rnnspec.testing.stash import OUTCOME
 
 TARGET = "Check a layer, 'package.module:attribute', with one test for each rule. Repeatable."

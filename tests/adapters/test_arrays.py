@@ -16,8 +16,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import RNN
 from rnnspec.contract.parts import Part
 from rnnspec.errors import AdapterError
-from rnnspec.inference.remarks import Tone
-from rnnspec.inference.smoke import smoke_target
+from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_in_force

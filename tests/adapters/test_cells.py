@@ -12,8 +12,7 @@ import rnnspec
 from rnnspec import adapt
 from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.errors import AdapterError
-from rnnspec.inference.remarks import Tone
-from rnnspec.inference.smoke import smoke_target
+from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 

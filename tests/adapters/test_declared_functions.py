@@ -14,8 +14,7 @@ import rnnspec
 from rnnspec import adapt
 from rnnspec.contract.kinds import RNN
 from rnnspec.errors import AdapterError
-from rnnspec.inference.remarks import Tone
-from rnnspec.inference.smoke import smoke_target
+from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import Report, RunVerdict, Verdict
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.target import resolve_target

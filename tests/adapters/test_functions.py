@@ -13,8 +13,7 @@ import torch
 from rnnspec import adapt
 from rnnspec.contract.kinds import RNN
 from rnnspec.errors import CannotCheck
-from rnnspec.inference.remarks import Tone
-from rnnspec.inference.smoke import Smoke, format_smoke, smoke_target
+from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import TorchSubject

@@ -12,8 +12,7 @@ from rnnspec import adapt
 from rnnspec.cli import status
 from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.inference.infer import infer_adapter
-from rnnspec.inference.remarks import Tone
-from rnnspec.inference.smoke import Smoke, format_smoke, smoke_target
+from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
 from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done

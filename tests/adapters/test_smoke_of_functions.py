@@ -12,8 +12,7 @@ from torch.func import functional_call
 
 from rnnspec import adapt
 from rnnspec.contract.kinds import KINDS
-from rnnspec.inference.remarks import Remark, Tone
-from rnnspec.inference.smoke import smoke_target
+from rnnspec.inference.smoke import Remark, Tone, smoke_target
 from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.declaration import describe_declaration

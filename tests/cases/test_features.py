@@ -7,8 +7,15 @@ import pytest
 from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.axes.dtype import HALF_DTYPES
 from rnnspec.cases.case import list_constraints
-from rnnspec.cases.features import FEATURES, OFTEN, list_rare_pairs
-from rnnspec.cases.plan import PROFILES, Scope, build_covering_rows, plan_rows
+from rnnspec.cases.plan import (
+    FEATURES,
+    OFTEN,
+    PROFILES,
+    Scope,
+    build_covering_rows,
+    list_rare_pairs,
+    plan_rows,
+)
 from rnnspec.contract.kinds import KINDS
 
 WITHOUT_TF32 = frozenset({Feature.TF32})

@@ -8,8 +8,16 @@ from rnnspec.cases.axes import Distribution, Layout
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_cases, draw_examples
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
-from rnnspec.cases.pool import BEYOND_POOL, LARGE, POOL, draw_from_pool, list_pool_lengths
-from rnnspec.cases.sizes import DIMENSIONS, MAX_CELL_CALLS, READABLE_UNITS
+from rnnspec.cases.sizes import (
+    BEYOND_POOL,
+    DIMENSIONS,
+    MAX_CELL_CALLS,
+    POOL,
+    POOL_LARGE,
+    READABLE_UNITS,
+    draw_from_pool,
+    list_pool_lengths,
+)
 from rnnspec.options import SizeSource
 
 WHOLE_POOL = (*POOL, *BEYOND_POOL)
@@ -52,7 +60,7 @@ def test_a_pool_that_is_smaller_than_a_row_is_used_again() -> None:
     row = PlanRow(SIMPLE, 9, ("steps",))
     drawn = list(draw_cases([row], 4, source=SizeSource.POOL))
     assert [index for index, _ in drawn] == list(range(9))
-    assert {case.steps for _, case in drawn} <= {LARGE, 129, 257}
+    assert {case.steps for _, case in drawn} <= {POOL_LARGE, 129, 257}
     assert len({case.seed for _, case in drawn}) == 9
     assert drawn[5:] == list(draw_cases([row], 4, 5, source=SizeSource.POOL))
 
@@ -74,7 +82,7 @@ def test_lengths_of_packed_batches_depend_on_the_sizes_alone() -> None:
 def test_every_dimension_is_large_in_some_cases_and_limits_hold() -> None:
     cases = [case for _, case in draw_quick(SizeSource.POOL)]
     for name in DIMENSIONS:
-        assert any(case.size(name) >= LARGE for case in cases)
+        assert any(case.size(name) >= POOL_LARGE for case in cases)
     for case in cases:
         directions = case.config.num_directions
         assert case.steps * case.config.num_layers * directions <= MAX_CELL_CALLS
@@ -85,4 +93,4 @@ def test_every_dimension_is_large_in_some_cases_and_limits_hold() -> None:
 def test_a_row_gets_the_sizes_that_fit_it_best() -> None:
     for wanted in ((), ("hidden_size",), ("hidden_size", "steps")):
         for sizes in draw_examples(draw_from_pool(SIMPLE, wanted), 9, 0):
-            assert {name for name in DIMENSIONS if sizes[name] >= LARGE} == set(wanted)
+            assert {name for name in DIMENSIONS if sizes[name] >= POOL_LARGE} == set(wanted)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import rnnspec
-from rnnspec.diagnosis import budget, faults
-from rnnspec.diagnosis.budget import Budget
+from rnnspec.diagnosis import faults, suite
+from rnnspec.diagnosis.suite import Budget
 from rnnspec.selftest import BUGS
 
 
@@ -19,12 +19,12 @@ def test_work_is_taken_from_a_budget_as_far_as_it_goes() -> None:
     assert Budget.for_cases(0).left < Budget.for_cases(1000).left
 
 
-@pytest.mark.parametrize(("least", "is_spent"), [(1, True), (budget.LEAST_WORK, False)])
+@pytest.mark.parametrize(("least", "is_spent"), [(1, True), (suite.LEAST_WORK, False)])
 def test_a_spent_budget_is_reported_and_leaves_the_situation_and_the_example(
     least: int, is_spent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget, "LEAST_WORK", least)
-    monkeypatch.setattr(budget, "WORK_OF_A_CASE", 0)
+    monkeypatch.setattr(suite, "LEAST_WORK", least)
+    monkeypatch.setattr(suite, "WORK_OF_A_CASE", 0)
     report = rnnspec.check(BUGS["StateIgnored"], cases=25, rules=("states.initial-state-used",))
     assert (faults.SPENT in report.notes) is is_spent
     (fault,) = report.faults

@@ -20,7 +20,7 @@ from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here, LayerCall, LayerLoop
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import PlainLSTM
 from rnnspec.reference.values import Ended, Functions, States
 from rnnspec.selftest import gru, lstm
 from rnnspec.selftest.bugs.gru import ResetBeforeProduct, UpdateGateInverted

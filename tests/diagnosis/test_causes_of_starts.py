@@ -16,8 +16,7 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here
-from rnnspec.plain.gated import PlainGRU
-from rnnspec.plain.lstm import Pair, PlainLSTM
+from rnnspec.plain.gated import Pair, PlainGRU, PlainLSTM
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.subjects.subject import TorchSubject

@@ -14,8 +14,7 @@ from rnnspec.contract.kinds import GRU, LSTM, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.observe.observation import Observation
-from rnnspec.plain.gated import Gated, PlainGRU
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import Gated, PlainGRU, PlainLSTM
 from rnnspec.rulekit.assertions.known_mistakes import find_mistakes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target

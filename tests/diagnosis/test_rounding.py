@@ -26,8 +26,7 @@ from rnnspec.mistakes.outcome import Agreement, Outcome, is_nearly
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here
 from rnnspec.plain.cells import PlainLSTMCell
-from rnnspec.plain.gated import PlainGRU
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import PlainGRU, PlainLSTM
 from rnnspec.reference.values import NOTHING, Changes, change_values
 from rnnspec.rulekit.violation import Difference
 from rnnspec.subjects.subject import TorchSubject

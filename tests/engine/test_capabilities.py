@@ -24,8 +24,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.correct_torch import AsOnCuda
-from rnnspec.subjects.capabilities import Capabilities
-from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.subject import Capabilities, TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.engine.subjects import Bare, FailingIfBidirectional, Refusing
 

@@ -19,8 +19,7 @@ from torch import nn
 import rnnspec
 from rnnspec.api.building import build_subject
 from rnnspec.api.layer import prepare_check, prepare_suite
-from rnnspec.cases.pool import BEYOND_POOL, POOL
-from rnnspec.cases.sizes import REAL_SIZES
+from rnnspec.cases.sizes import BEYOND_POOL, POOL, REAL_SIZES
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.engine import pace
 from rnnspec.engine.capabilities import build_base_case, probe_capabilities

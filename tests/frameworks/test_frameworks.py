@@ -14,8 +14,7 @@ import rnnspec
 from benchmarks import frameworks, released
 from benchmarks.tables import DOCS
 from rnnspec.contract.kinds import KINDS
-from rnnspec.inference.remarks import Tone
-from rnnspec.inference.smoke import smoke_target
+from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 

@@ -11,8 +11,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.observe import expected
-from rnnspec.observe.expected import Expected
-from rnnspec.observe.kept_bounds import MOST_NUMBERS, KeptBounds
+from rnnspec.observe.expected import MOST_NUMBERS, Expected, KeptBounds
 
 CASE = Case(config=Config(2, 3, kind="lstm"), steps=3, batch=2)
 

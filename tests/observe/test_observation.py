@@ -15,9 +15,8 @@ from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.observe.observation import Observation, collect_observations, is_plain
 from rnnspec.observe.part import part
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
-from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.subject import Capabilities, TorchSubject
 from rnnspec.subjects.target import resolve_target
 
 BASE = Case(

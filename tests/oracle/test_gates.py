@@ -23,8 +23,7 @@ from rnnspec.oracle import (
     is_exact_gradient,
     run_layers,
 )
-from rnnspec.oracle.blocks import apply_to_each
-from rnnspec.oracle.enclosures import ElementRounding, mix, sigmoid
+from rnnspec.oracle.enclosures import ElementRounding, apply_to_each, mix, sigmoid
 from tests.oracle.drawn import DTYPES, check, cotangents, excess, state_rows
 from tests.oracle.test_exact import LIMITS
 from tests.oracle.variants import SIGMOID, VARIANTS, Arithmetic, bits, evaluate, mix_in_order

@@ -14,9 +14,8 @@ from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import scatter_rows, to_array
 from rnnspec.plain.call import Here
-from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.gated import PlainGRU, PlainLSTM
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.reference.values import change_values
 from rnnspec.rulekit.statistics.mask_decoding import (
     decode_mask,

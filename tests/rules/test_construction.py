@@ -30,10 +30,9 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 )
 from rnnspec.rulekit.rejections import constructors
 from rnnspec.selftest import BUGS
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.release import is_promised
-from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.subject import Capabilities, TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
 from tests.rules.checking import check_layer, make_case

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.plain.gated import PlainLSTM
 from rnnspec.rulekit.rejections import constructors
 from rnnspec.selftest.lstm import CORRECT
 from tests.rules.checking import Fails, Passes, check_layer

@@ -20,9 +20,8 @@ from rnnspec.selftest.bank import find_departures
 from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import replace_gradient, use_in_gates
 from rnnspec.selftest.correct_sums import sum_backwards, sum_forwards, sum_pairwise
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.documented import require_documented
-from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.subject import Capabilities, TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.checking import check_layer, make_case
 

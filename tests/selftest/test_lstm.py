@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnspec
 from rnnspec.contract.kinds import LSTM
-from rnnspec.plain.lstm import JoinedLSTM
+from rnnspec.plain.gated import JoinedLSTM
 from rnnspec.report.data import Verdict
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import lstm

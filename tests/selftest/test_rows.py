@@ -16,9 +16,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.contract.kinds import GRU, KINDS, LSTM, RNN, Kind
 from rnnspec.plain.cells import PlainRNNCell
-from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.gated import PlainGRU, PlainLSTM
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.reference.values import Functions, change_values
 from rnnspec.selftest import (
     bugs,

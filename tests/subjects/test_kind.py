@@ -13,8 +13,8 @@ from rnnspec.api.building import build_subject
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import CheckOptions
 from rnnspec.plain.cells import PlainGRUCell
+from rnnspec.plain.gated import PlainLSTM
 from rnnspec.plain.layer import Plain
-from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
 

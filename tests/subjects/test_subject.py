@@ -15,7 +15,6 @@ from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import TargetError
-from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import (
     Failure,
     Malformed,
@@ -25,7 +24,7 @@ from rnnspec.subjects.failures import (
     classify_error,
 )
 from rnnspec.subjects.settings import read_settings, restore_settings
-from rnnspec.subjects.subject import TorchSubject, observe_step
+from rnnspec.subjects.subject import Capabilities, TorchSubject, observe_step
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
 

@@ -17,9 +17,8 @@ from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.options import CheckOptions
-from rnnspec.testing.kept_cases import Kept, describe_outcome, read_seed, update_kept
 from rnnspec.testing.run import Run
-from rnnspec.testing.session import Session
+from rnnspec.testing.session import Kept, Session, describe_outcome, read_seed, update_kept
 
 RULE = "gradients.reach-first-step"
 LAYER = """

@@ -10,7 +10,7 @@ from torch.nn.functional import dropout
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
-from rnnspec.plain.lstm import Pair, StatesAsPair
+from rnnspec.plain.gated import Pair, StatesAsPair
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import Planter
 from rnnspec.selftest.labels import seen_by

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
-from rnnspec.plain.lstm import GATES
+from rnnspec.plain.gated import GATES
 from rnnspec.selftest.bugs.planted import (
     Planter,
     change_rows,

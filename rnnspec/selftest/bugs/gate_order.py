@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rnnspec.contract.kinds import GRU, LSTM
-from rnnspec.plain.lstm import GATES
+from rnnspec.plain.gated import GATES
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import Planter, take_rows
 from rnnspec.selftest.labels import seen_by

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import hardsigmoid, hardtanh
 
 from rnnspec.contract.kinds import LSTM
-from rnnspec.plain.lstm import GATES, JoinedLSTM
+from rnnspec.plain.gated import GATES, JoinedLSTM
 from rnnspec.selftest.bugs.planted import (
     Planted,
     Planter,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rnnspec.plain.lstm import Pair
+from rnnspec.plain.gated import Pair
 from rnnspec.selftest.bugs.cell_states import PlantedPair
 from rnnspec.selftest.labels import seen_by
 
