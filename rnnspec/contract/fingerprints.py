@@ -101,11 +101,6 @@ def compare_fingerprints(
     return changed | {name: "new" for name in new if name not in old}
 
 
-def list_changed_passages(docstring: str, page: str = "nn.RNN") -> list[str]:
-    """Return the names of changed and missing passages in the stored order, then of new ones."""
-    return list(compare_fingerprints(docstring, page))
-
-
 def list_changed_clauses(
     docstring: str, page: str = "nn.RNN", release: str | None = None
 ) -> list[Clause]:

@@ -6,9 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rnnspec.adapters.adapter import Adapter
-from rnnspec.contract.config import Config
-
 ListNames = Callable[[int, int], list[str]]
 """A function that lists the parameters of a layer, given the numbers of layers and directions."""
 SUFFIX = "_reverse"
@@ -139,9 +136,3 @@ def _join(name: str, layers: Sequence[NamePart], directions: Sequence[NamePart])
     for place in chosen:
         name = name[: place.start] + f"{{{place.word}}}" + name[place.end :]
     return name
-
-
-def list_wrong_names(adapter: Adapter, config: Config) -> list[str]:
-    """Return the parameters that only one of a layer and its adapter has, for a configuration."""
-    own = {name for name, _ in adapter.build_own(config).named_parameters()}
-    return sorted(own ^ adapter.make_recipes(config).keys())

@@ -158,7 +158,7 @@ class Checking(CaseChecking):
                 casualties.deaths += 1
             self._put_back(first, member.task.stop)
         if casualties.deaths >= MOST_DEATHS:
-            self._stop(describe_deaths(MOST_DEATHS))
+            self._stop(f"the run was stopped after {MOST_DEATHS} worker processes had ended")
 
     def _find_next(self, task: CheckRange) -> int:
         done = [
@@ -176,8 +176,3 @@ def describe_lack_of_time(clock: Clock, results: Results) -> str:
         )
     checked = f"{len(results.checked)} of {len(results.wanted)} cases were checked"
     return f"the run was stopped after {clock.max_time:g} s: {checked}"
-
-
-def describe_deaths(number: int) -> str:
-    """Return a line for the report about a run that was stopped because workers ended."""
-    return f"the run was stopped after {number} worker processes had ended"

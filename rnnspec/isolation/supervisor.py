@@ -127,7 +127,6 @@ def report_merged(
     job: Job,
     merged: Merged,
     *,
-    max_time: float | None = None,
     watch: Watcher | None = None,
     interrupts: Interrupts | None = None,
 ) -> Report:
@@ -145,7 +144,7 @@ def report_merged(
             crew,
             results,
             interrupts,
-            Clock(max_time),
+            Clock(None),
             is_stopped=not merged.is_complete,
             is_foreign=True,
             stop_reason=merged.stop_reason,

@@ -88,10 +88,6 @@ REPLACED = (
 """The prior uses that first give the parameters other values."""
 
 
-def _replaces_parameters(case: Case) -> bool:
-    return case.prior_use in REPLACED
-
-
 def _is_unclear(case: Case) -> bool:
     """Return whether the layer was trained, or rounds numbers meant for exact sums in 16 bits."""
     rounds = case.dtype.is_half and case.distribution.is_exact
@@ -120,7 +116,7 @@ def _was_called_in_inference(case: Case) -> bool:
 
 
 def _replaces_and(case: Case, concerns: Condition) -> bool:
-    return _replaces_parameters(case) and concerns(case)
+    return case.prior_use in REPLACED and concerns(case)
 
 
 ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")

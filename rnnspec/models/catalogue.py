@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
-from rnnspec.contract.clauses import Clause, load_clauses
+from rnnspec.contract.clauses import load_clauses
 from rnnspec.models import rules
 from rnnspec.rulekit.selection import AnyRule, list_rules, select_by_pattern
 
@@ -21,14 +21,6 @@ def list_model_rules() -> tuple[AnyRule, ...]:
     return tuple(sorted(list_rules(about_models=True), key=lambda rule: order.index(rule.id)))
 
 
-def load_model_clauses() -> Mapping[str, Clause]:
-    """Return the clauses about models, by id."""
-    ids = {clause.id for rule in list_model_rules() for clause in rule.clauses}
-    return {id: clause for id, clause in load_clauses().items() if id in ids}
-
-
-def select_model_rules(
-    patterns: Sequence[str] | None, option: str = "rules"
-) -> tuple[AnyRule, ...]:
+def select_model_rules(patterns: Sequence[str] | None) -> tuple[AnyRule, ...]:
     """Return the model rules whose id matches a glob pattern. Raises SelectionError."""
-    return select_by_pattern(patterns, list_model_rules(), option, "rule about models")
+    return select_by_pattern(patterns, list_model_rules(), "rules", "rule about models")

@@ -402,7 +402,7 @@ def write_state(model: nn.Module) -> str:
     or cell accepts.
     """
     method = find_initial_state(model)
-    cell = find_initial_cell_state(model)
+    cell = _find_method_call(model, INITIAL_CELL)
     if method:
         return f"({method}, {cell})" if cell else method
     for layer in find_layers(model):
@@ -425,11 +425,6 @@ def _is_cell_with_two_states(module: nn.Module) -> bool:
 def find_initial_state(model: nn.Module) -> str:
     """Return the call of the model's own method for an initial state, or an empty string."""
     return _find_method_call(model, INITIAL_STATE)
-
-
-def find_initial_cell_state(model: nn.Module) -> str:
-    """Return the call of a separate method for the cell state, or an empty string."""
-    return _find_method_call(model, INITIAL_CELL)
 
 
 def _find_method_call(model: nn.Module, names: re.Pattern[str]) -> str:

@@ -57,16 +57,13 @@ def default_device(observation: Observation) -> None:
     if "device" in observation.subject.fixed:
         return
     own = observation.subject.device
-    is_passed = observation.case.seed // 2 % 2 == 0 and _takes_device(observation)
+    takes_device = observation.subject.offers(Feature.DTYPE)
+    is_passed = observation.case.seed // 2 % 2 == 0 and takes_device
     call = plan_constructor_call(observation, **({"device": own} if is_passed else {}))
     with _use_meta_device(as_block=observation.case.seed % 2 == 0):
         layer = build_layer(observation, call)
     device = torch.device(own if is_passed else "meta")
     assert_placement(layer, None, device, BUILT_THERE.format(call=call))
-
-
-def _takes_device(observation: Observation) -> bool:
-    return observation.subject.offers(Feature.DTYPE)
 
 
 @contextmanager

@@ -154,10 +154,6 @@ def _with(node: ast.AST, **changes: object) -> ast.AST:
     return made
 
 
-def _without(items: Sequence[ast.expr], place: int) -> list[ast.expr]:
-    return [*items[:place], *items[place + 1 :]]
-
-
 def _exchange(items: Sequence[ast.expr], place: int) -> list[ast.expr]:
     return [*items[:place], items[place + 1], items[place], *items[place + 2 :]]
 
@@ -199,7 +195,7 @@ def _change_conjunction(node: ast.AST, place: NodeContext) -> Iterator[ast.AST]:
     assert isinstance(node, ast.BoolOp)
     yield _with(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
     for number in range(len(node.values)):
-        rest = _without(node.values, number)
+        rest = [*node.values[:number], *node.values[number + 1 :]]
         yield rest[0] if len(rest) == 1 else _with(node, values=rest)
 
 

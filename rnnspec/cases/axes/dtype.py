@@ -77,7 +77,6 @@ class DType(Choice):
 
 
 HALF_DTYPES = (DType.BFLOAT16, DType.FLOAT16)
-WIDE_DTYPES = (DType.FLOAT64, DType.FLOAT32)
 
 
 class Float32Precision(Choice):

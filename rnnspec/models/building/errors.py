@@ -148,13 +148,10 @@ def _correct_attribute(
             chosen = list_candidates(name, None, known)[0]
             # `config.embedding.dim` is an entry, `weights.dim()` is a method.
             is_tensor = name in OF_TENSORS and (len(place) == 1 or name not in ("dim", "size"))
-            other = PlainValue("torch.rand(20, 8)") if is_tensor else _hold(name, chosen)
+            record = Record(Access.ATTRIBUTES, {name: chosen})
+            other = PlainValue("torch.rand(20, 8)") if is_tensor else record
             return put_value(values, place, other)
     return None
-
-
-def _hold(name: str, value: Value) -> Record:
-    return Record(Access.ATTRIBUTES, {name: value})
 
 
 def _extend_record(
