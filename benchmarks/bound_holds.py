@@ -42,11 +42,7 @@ from rnnspec.oracle import (
     name_shown,
     run_layers,
 )
-from rnnspec.selftest.correct_sums import (
-    SumsIn16Bits,
-    SumsIn16BitsPairwise,
-    SumsIn16BitsReversed,
-)
+from rnnspec.selftest.correct_sums import SumsIn16Bits, SumsIn16BitsPairwise, SumsIn16BitsReversed
 from rnnspec.selftest.processes import start_processes
 from tests.oracle.drawn import DTYPES, CheckedCase, cotangents, draw, excess
 

@@ -47,11 +47,7 @@ from rnnspec.report.expectation import state_expectation
 from rnnspec.report.locating import make_error_map
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.violation import find_comparison
-from rnnspec.subjects.steps import (
-    USING_RESULTS,
-    announce_step,
-    refuse_after_interrupt,
-)
+from rnnspec.subjects.steps import USING_RESULTS, announce_step, refuse_after_interrupt
 from rnnspec.text import count_cases, join_words
 
 CaseT = TypeVar("CaseT")

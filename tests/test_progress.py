@@ -7,12 +7,7 @@ import re
 import pytest
 
 from rnnspec.cli import parts
-from rnnspec.cli.progress import (
-    describe_shortly,
-    describe_standing,
-    parse_duration,
-    show_standing,
-)
+from rnnspec.cli.progress import describe_shortly, describe_standing, parse_duration, show_standing
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import SEARCHING, Standing, describe_search
 

@@ -14,14 +14,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.vendors.frameworks import (
-    COREML,
-    KERAS,
-    ONNX,
-    run_coremltools,
-    run_keras,
-    run_onnx,
-)
+from benchmarks.vendors.frameworks import COREML, KERAS, ONNX, run_coremltools, run_keras, run_onnx
 from benchmarks.vendors.kernels import MIOPEN, run_benchdnn, run_miopen
 from benchmarks.vendors.problems import Layer
 from rnnspec.contract.kinds import Kind

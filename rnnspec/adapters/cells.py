@@ -10,13 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import (
-    Adapter,
-    locate_beside,
-    make_builder,
-    module,
-    name_target,
-)
+from rnnspec.adapters.adapter import Adapter, locate_beside, make_builder, module, name_target
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED

@@ -7,19 +7,8 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import (
-    add_files,
-    add_isolation,
-    add_options,
-    collect_options,
-    take_files,
-)
-from rnnspec.cli.parts import (
-    check_files,
-    import_first,
-    show_progress,
-    show_report,
-)
+from rnnspec.cli.options import add_files, add_isolation, add_options, collect_options, take_files
+from rnnspec.cli.parts import check_files, import_first, show_progress, show_report
 from rnnspec.cli.progress import parse_duration, show_standing
 from rnnspec.cli.results_file import Kept, is_complete, keep_results
 from rnnspec.cli.shards import choose_share, show_shard

@@ -8,13 +8,7 @@ from typing import Any
 import click
 
 from rnnspec.cli.check import IMPORT
-from rnnspec.cli.options import (
-    add_files,
-    add_isolation,
-    add_options,
-    collect_options,
-    take_files,
-)
+from rnnspec.cli.options import add_files, add_isolation, add_options, collect_options, take_files
 from rnnspec.cli.parts import (
     check_files,
     check_writable,

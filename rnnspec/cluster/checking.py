@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnspec.cluster.connection import open_client, require_rnnspec
-from rnnspec.cluster.messages import (
-    Answer,
-    Breakdown,
-    Lost,
-    Order,
-    PartRequest,
-    Refusal,
-    SentFile,
-)
+from rnnspec.cluster.messages import Answer, Breakdown, Lost, Order, PartRequest, Refusal, SentFile
 from rnnspec.cluster.node import check_part, end_agents
 from rnnspec.errors import CannotCheck, TargetError
 from rnnspec.isolation.checking import Checking, describe_lack_of_time

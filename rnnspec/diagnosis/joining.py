@@ -8,11 +8,7 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.dependence import need_other_terms
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
-from rnnspec.diagnosis.explaining import (
-    find_predicting,
-    list_refuted,
-    predicts_all,
-)
+from rnnspec.diagnosis.explaining import find_predicting, list_refuted, predicts_all
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
 from rnnspec.diagnosis.naming import choose_name, sort_names
 from rnnspec.diagnosis.recheck import list_elsewhere

@@ -14,11 +14,7 @@ from rnnspec.diagnosis.suite import Budget, CauseQuery, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.outcome import (
-    FailingCase,
-    Finding,
-    Observed,
-)
+from rnnspec.engine.outcome import FailingCase, Finding, Observed
 from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure

@@ -20,12 +20,7 @@ from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.calling import FinalStateError, OneStepError, find_interface
 from rnnspec.inference.endings import LAYER, Ending, find_ending, wrap_ending
-from rnnspec.inference.extents import (
-    count_numbers,
-    list_explaining,
-    list_extents,
-    list_smaller,
-)
+from rnnspec.inference.extents import count_numbers, list_explaining, list_extents, list_smaller
 from rnnspec.inference.inferred import Inferred
 from rnnspec.inference.matching import (
     Assignment,

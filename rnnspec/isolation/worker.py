@@ -17,12 +17,7 @@ from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.ends import OUT_OF_MEMORY
 from rnnspec.isolation.interrupts import restore_endings
-from rnnspec.isolation.limits import (
-    end_with_parent,
-    lead_group,
-    limit_memory,
-    require_memory,
-)
+from rnnspec.isolation.limits import end_with_parent, lead_group, limit_memory, require_memory
 from rnnspec.isolation.messages import (
     Broken,
     Job,

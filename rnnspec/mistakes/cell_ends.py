@@ -9,12 +9,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import Hypothesis
-from rnnspec.mistakes.places import (
-    BACKWARD,
-    EVERYWHERE,
-    FORWARD,
-    list_by_place,
-)
+from rnnspec.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, list_by_place
 from rnnspec.mistakes.situations import has_cell_state, is_ragged, is_stack
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Spot, States, change_values

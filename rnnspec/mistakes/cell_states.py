@@ -11,10 +11,7 @@ from torch.nn.functional import layer_norm
 
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import About, Hypothesis
-from rnnspec.mistakes.places import (
-    PLACES,
-    list_by_place,
-)
+from rnnspec.mistakes.places import PLACES, list_by_place
 from rnnspec.mistakes.situations import has_cell_state, has_h_0, has_rows, is_unsorted
 from rnnspec.reference.loop import Refused
 from rnnspec.reference.values import Functions, Spot, States, change_values

@@ -12,26 +12,11 @@ from torch import Tensor
 
 from rnnspec.mistakes.cell_states import RULES_OF_STATE
 from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gate_formulas import (
-    ALL_SIGMOIDS,
-    Function,
-)
+from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS, Function
 from rnnspec.mistakes.gates import multiplies_hidden_part
-from rnnspec.mistakes.hypothesis import (
-    About,
-    Condition,
-    Hypothesis,
-    KindCondition,
-    always,
-    every,
-)
+from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, KindCondition, always, every
 from rnnspec.mistakes.projections import has_projection
-from rnnspec.mistakes.situations import (
-    has_cell_state,
-    has_gates,
-    has_h_0,
-    has_nonlinearity,
-)
+from rnnspec.mistakes.situations import has_cell_state, has_gates, has_h_0, has_nonlinearity
 from rnnspec.mistakes.states import STARTS
 from rnnspec.reference.values import Functions, change_values
 

@@ -9,19 +9,8 @@ from torch import Tensor
 
 from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import (
-    Condition,
-    Hypothesis,
-    KindCondition,
-    always,
-    every,
-)
-from rnnspec.mistakes.situations import (
-    has_cell_state,
-    is_packed,
-    is_stack,
-    is_unbatched,
-)
+from rnnspec.mistakes.hypothesis import Condition, Hypothesis, KindCondition, always, every
+from rnnspec.mistakes.situations import has_cell_state, is_packed, is_stack, is_unbatched
 from rnnspec.mistakes.steps import change_in_first_layer
 from rnnspec.reference.values import Functions, Spot, change_values
 

@@ -15,12 +15,7 @@ from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
-from rnnspec.mistakes.places import (
-    EVERYWHERE,
-    UPPER_BACKWARD,
-    LayerPlaces,
-    list_by_place,
-)
+from rnnspec.mistakes.places import EVERYWHERE, UPPER_BACKWARD, LayerPlaces, list_by_place
 from rnnspec.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference

@@ -9,21 +9,8 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import (
-    About,
-    Condition,
-    Hypothesis,
-    KindCondition,
-    always,
-    every,
-)
-from rnnspec.mistakes.places import (
-    BACKWARD,
-    LAST_LAYER,
-    PLACES,
-    WITHOUT_BACKWARD,
-    list_by_place,
-)
+from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, KindCondition, always, every
+from rnnspec.mistakes.places import BACKWARD, LAST_LAYER, PLACES, WITHOUT_BACKWARD, list_by_place
 from rnnspec.mistakes.situations import (
     has_cell_state,
     is_bidirectional,

@@ -13,11 +13,7 @@ from rnnspec.cases.case import Case
 from rnnspec.mistakes.gates import Sums, multiplies_hidden_part
 from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always
 from rnnspec.mistakes.places import PLACES, list_by_place
-from rnnspec.mistakes.situations import (
-    has_cell_state,
-    is_long,
-    is_ragged,
-)
+from rnnspec.mistakes.situations import has_cell_state, is_long, is_ragged
 from rnnspec.mistakes.steps import OF_SEVERAL
 from rnnspec.reference.values import Changes, Functions, Spot, States
 

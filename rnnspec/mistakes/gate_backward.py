@@ -13,12 +13,7 @@ from torch import Tensor
 from rnnspec.contract.kinds import Kind
 from rnnspec.mistakes.gate_formulas import Rows
 from rnnspec.mistakes.gate_gradients import REMEDY, RULES
-from rnnspec.mistakes.gates import (
-    Sums,
-    is_of_kind,
-    list_gated_kinds,
-    multiplies_hidden_part,
-)
+from rnnspec.mistakes.gates import Sums, is_of_kind, list_gated_kinds, multiplies_hidden_part
 from rnnspec.mistakes.gradients import replace_gradient
 from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.mistakes.places import list_by_place

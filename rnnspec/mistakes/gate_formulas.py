@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.mistakes.gates import (
-    list_gated_kinds,
-    multiplies_hidden_part,
-)
+from rnnspec.mistakes.gates import list_gated_kinds, multiplies_hidden_part
 from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.mistakes.nonlinearity import APPROXIMATION, APPROXIMATIONS, approximate_tanh
 from rnnspec.mistakes.places import list_by_place

@@ -10,16 +10,8 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.cell_states import has_c_0
-from rnnspec.mistakes.gate_formulas import (
-    ALL_SIGMOIDS,
-    Formula,
-    change_sums,
-)
-from rnnspec.mistakes.gates import (
-    is_of_kind,
-    list_gated_kinds,
-    multiplies_hidden_part,
-)
+from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS, Formula, change_sums
+from rnnspec.mistakes.gates import is_of_kind, list_gated_kinds, multiplies_hidden_part
 from rnnspec.mistakes.gradients import replace_gradient
 from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition
 from rnnspec.mistakes.places import EVERYWHERE, list_by_place

@@ -23,12 +23,7 @@ from rnnspec.mistakes.gates import (
 )
 from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.places import EVERYWHERE, PLACES, list_by_place
-from rnnspec.mistakes.situations import (
-    has_bias,
-    has_cell_state,
-    is_stack,
-    reads_any,
-)
+from rnnspec.mistakes.situations import has_bias, has_cell_state, is_stack, reads_any
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Functions, Spot, States, change_values
 

@@ -11,9 +11,7 @@ from torch import Tensor
 from rnnspec.cases.gates import STACKS
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.mistakes.hypothesis import Hypothesis, always
-from rnnspec.mistakes.places import (
-    list_by_place,
-)
+from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.situations import has_bias
 from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.reference.given import Given

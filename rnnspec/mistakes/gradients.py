@@ -11,14 +11,7 @@ from torch import Tensor
 
 from rnnspec.mistakes.cell_states import has_c_0
 from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
-from rnnspec.mistakes.places import (
-    BACKWARD,
-    EVERYWHERE,
-    FORWARD,
-    LAST_LAYER,
-    PLACES,
-    list_by_place,
-)
+from rnnspec.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, LAST_LAYER, PLACES, list_by_place
 from rnnspec.mistakes.situations import (
     has_h_0,
     has_previous_state,

@@ -10,20 +10,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
-from rnnspec.mistakes.gate_formulas import (
-    SIGMOIDS,
-    compute_gates,
-    compute_new,
-)
+from rnnspec.mistakes.gate_formulas import SIGMOIDS, compute_gates, compute_new
 from rnnspec.mistakes.gates import multiplies_hidden_part
-from rnnspec.mistakes.hypothesis import (
-    About,
-    Condition,
-    Hypothesis,
-    KindCondition,
-    always,
-    every,
-)
+from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, KindCondition, always, every
 from rnnspec.mistakes.situations import has_cell_state, has_gates
 from rnnspec.mistakes.steps import change_in_first_layer
 from rnnspec.reference.loop import Reference

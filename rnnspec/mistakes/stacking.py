@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis, KindCondition, every
-from rnnspec.mistakes.situations import (
-    has_cell_state,
-    is_ragged,
-    is_sorted_by_layer,
-    is_stack,
-)
+from rnnspec.mistakes.situations import has_cell_state, is_ragged, is_sorted_by_layer, is_stack
 from rnnspec.reference.values import Ended, Spot, change_values
 
 Read = Callable[[Sequence[Tensor], int], Tensor]

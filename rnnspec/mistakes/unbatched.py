@@ -12,12 +12,7 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.final_states import change_each
 from rnnspec.mistakes.hypothesis import About, Hypothesis, always
-from rnnspec.mistakes.situations import (
-    is_bidirectional,
-    is_packed,
-    is_padded_batch,
-    is_unbatched,
-)
+from rnnspec.mistakes.situations import is_bidirectional, is_packed, is_padded_batch, is_unbatched
 from rnnspec.reference.loop import Refused
 from rnnspec.reference.values import Functions, Spot, States, change_values
 

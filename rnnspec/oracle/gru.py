@@ -27,11 +27,7 @@ from rnnspec.oracle.enclosures import (
     tanh,
     tanh_slope,
 )
-from rnnspec.oracle.exact_values import (
-    has_exact_sums,
-    has_settled_sigmoid,
-    has_settled_tanh,
-)
+from rnnspec.oracle.exact_values import has_exact_sums, has_settled_sigmoid, has_settled_tanh
 from rnnspec.oracle.gated import GatedCell
 from rnnspec.oracle.layers import Flags, LayerTrace
 

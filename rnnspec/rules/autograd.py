@@ -25,12 +25,7 @@ from rnnspec.rulekit.fixtures.autograd import (
 )
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.snippets.autograd import (
-    ANOMALY,
-    BY_INPUT,
-    BY_PARAMETERS,
-    PRESENT,
-)
+from rnnspec.rulekit.snippets.autograd import ANOMALY, BY_INPUT, BY_PARAMETERS, PRESENT
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step

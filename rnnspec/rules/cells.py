@@ -19,11 +19,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_expected
 from rnnspec.rulekit.assertions.results import assert_state_shape
-from rnnspec.rulekit.fixtures.carried_states import (
-    draw_sequence,
-    expect_layer,
-    run_loop,
-)
+from rnnspec.rulekit.fixtures.carried_states import draw_sequence, expect_layer, run_loop
 from rnnspec.rulekit.fixtures.constructor_calls import (
     call_constructor,
     pick_values,

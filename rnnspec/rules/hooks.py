@@ -5,24 +5,11 @@ from __future__ import annotations
 import torch
 
 from rnnspec.cases.axes import Feature
-from rnnspec.cases.conditions import (
-    has_known_gradients,
-    has_predictable_results,
-    is_packed,
-    one_in,
-)
+from rnnspec.cases.conditions import has_known_gradients, has_predictable_results, is_packed, one_in
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
-    assert_results,
-    list_gradient_names,
-)
-from rnnspec.rulekit.fixtures.hooks import (
-    BackwardHooks,
-    ForwardHooks,
-    differentiate_with_hooks,
-)
+from rnnspec.rulekit.assertions.results import assert_gradients, assert_results, list_gradient_names
+from rnnspec.rulekit.fixtures.hooks import BackwardHooks, ForwardHooks, differentiate_with_hooks
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.autograd import BACKWARD_HOOKS, FORWARD_HOOKS, RESULT_REPLACED
 from rnnspec.rulekit.violation import Violation

@@ -7,21 +7,9 @@ import io
 import numpy as np
 import torch
 
-from rnnspec.cases.axes import (
-    EarlierCalls,
-    Feature,
-    Mode,
-    ModuleUses,
-    ParameterUpdates,
-    PriorUse,
-)
+from rnnspec.cases.axes import EarlierCalls, Feature, Mode, ModuleUses, ParameterUpdates, PriorUse
 from rnnspec.cases.case import Case
-from rnnspec.cases.conditions import (
-    Condition,
-    has_predictable_results,
-    has_value,
-    one_in,
-)
+from rnnspec.cases.conditions import Condition, has_predictable_results, has_value, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array

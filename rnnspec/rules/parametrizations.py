@@ -10,10 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from rnnspec.cases.axes import (
-    ConstructorStyle,
-    Feature,
-)
+from rnnspec.cases.axes import ConstructorStyle, Feature
 from rnnspec.cases.conditions import (
     has_active_dropout,
     has_known_gradients,

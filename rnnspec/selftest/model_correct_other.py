@@ -13,14 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspec.selftest.model_plain import (
-    EMBEDDING,
-    HIDDEN,
-    OUTPUTS,
-    EveryStep,
-    LastStep,
-    Padded,
-)
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep, Padded
 
 
 class LanguageModelWithStates(nn.Module):

@@ -16,13 +16,7 @@ from enum import IntEnum, auto
 
 import torch
 
-from rnnspec.subjects.steps import (
-    CALL,
-    CONSTRUCTOR,
-    LOADING_WEIGHTS,
-    READING_WEIGHTS,
-    StepKind,
-)
+from rnnspec.subjects.steps import CALL, CONSTRUCTOR, LOADING_WEIGHTS, READING_WEIGHTS, StepKind
 from rnnspec.text import read_message, read_type
 
 

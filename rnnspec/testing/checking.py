@@ -12,12 +12,7 @@ from rnnspec.api.layer import LayerTarget
 from rnnspec.engine.campaign import block_case, check_one_case, run_campaign
 from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.engine.outcome import CaseResult
-from rnnspec.isolation.checker import (
-    ResultPacker,
-    add_results,
-    begin_progress,
-    list_ending_rules,
-)
+from rnnspec.isolation.checker import ResultPacker, add_results, begin_progress, list_ending_rules
 from rnnspec.isolation.checking import Checking
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.ends import WHOLE_CASE

@@ -8,15 +8,7 @@ from typing import Any
 
 import pytest
 
-from rnnspec.cases.axes import (
-    AXES,
-    AXIS,
-    KERNEL_AXES,
-    Distribution,
-    DType,
-    Feature,
-    Layout,
-)
+from rnnspec.cases.axes import AXES, AXIS, KERNEL_AXES, Distribution, DType, Feature, Layout
 from rnnspec.cases.case import CONSTRAINTS, Constraint
 from rnnspec.cases.covering import build_covering_array
 from rnnspec.cases.plan import (

@@ -9,12 +9,7 @@ import pytest
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
-from rnnspec.mistakes import (
-    gate_backward,
-    gate_mixups,
-    gate_row_gradients,
-    gate_sums,
-)
+from rnnspec.mistakes import gate_backward, gate_mixups, gate_row_gradients, gate_sums
 from rnnspec.mistakes.evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.selftest.banks import find_bank

@@ -15,15 +15,7 @@ from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.steps import step_of
-from rnnspec.reference.values import (
-    OTHERS,
-    STATES,
-    VALUES,
-    Bound,
-    Changes,
-    Spot,
-    change_values,
-)
+from rnnspec.reference.values import OTHERS, STATES, VALUES, Bound, Changes, Spot, change_values
 from tests.diagnosis.planted_mistakes import expect
 
 

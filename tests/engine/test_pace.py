@@ -28,14 +28,7 @@ from rnnspec.errors import SelectionError
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.checker import Checker
 from rnnspec.isolation.guard import Guard
-from rnnspec.isolation.messages import (
-    CheckRange,
-    Job,
-    Precautions,
-    Reported,
-    Sampling,
-    WriteReport,
-)
+from rnnspec.isolation.messages import CheckRange, Job, Precautions, Reported, Sampling, WriteReport
 from rnnspec.options import CheckOptions, SizeSource
 from rnnspec.report.console import format_headline
 from rnnspec.report.data import RunVerdict, Verdict

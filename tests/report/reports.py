@@ -9,14 +9,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Dependence, DependenceKind
 from rnnspec.pipeline import decide_run
-from rnnspec.report.data import (
-    Counterexample,
-    FaultSummary,
-    Report,
-    Result,
-    RunVerdict,
-    Verdict,
-)
+from rnnspec.report.data import Counterexample, FaultSummary, Report, Result, RunVerdict, Verdict
 
 PASS = Result(
     "shapes.output",

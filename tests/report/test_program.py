@@ -26,12 +26,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.report.data import Program, Verdict
 from rnnspec.report.execution import is_failing_program
-from rnnspec.report.program import (
-    choose_entries,
-    find_program,
-    find_reference,
-    write_program,
-)
+from rnnspec.report.program import choose_entries, find_program, find_reference, write_program
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.subjects.documented import require_documented

@@ -17,13 +17,7 @@ from rnnspec.rules.samples import HUGE_VALUES
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.checking import (
-    Fails,
-    Passes,
-    check_layer,
-    find_applicable_cases,
-    make_case,
-)
+from tests.rules.checking import Fails, Passes, check_layer, find_applicable_cases, make_case
 
 UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
 PASSES: Passes = {

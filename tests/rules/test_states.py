@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout
 from rnnspec.engine.outcome import Finding
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.checking import (
-    Fails,
-    Passes,
-    check_layer,
-    describe_violation,
-    make_case,
-)
+from tests.rules.checking import Fails, Passes, check_layer, describe_violation, make_case
 
 GIVEN = make_case(initial_state=InitialState.GIVEN)
 STACK = make_case(initial_state=InitialState.GIVEN, num_layers=3)

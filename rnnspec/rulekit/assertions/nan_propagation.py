@@ -23,11 +23,7 @@ from rnnspec.cases.conditions import (
     has_wide_dtype,
 )
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import (
-    fail_unless_excused,
-    is_satisfied,
-    make_second_call,
-)
+from rnnspec.rulekit.assertions.relations import fail_unless_excused, is_satisfied, make_second_call
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import assert_identical
 

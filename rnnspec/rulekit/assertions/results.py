@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from rnnspec import oracle
 from rnnspec.cases.axes import Feature, InitialState
 from rnnspec.cases.case import Case
-from rnnspec.cases.conditions import (
-    has_known_gradients,
-)
+from rnnspec.cases.conditions import has_known_gradients
 from rnnspec.contract.kinds import Kind
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected

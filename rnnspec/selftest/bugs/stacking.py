@@ -5,12 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import (
-    PARAMETERS,
-    Planter,
-    change_states,
-    use_parameters_of,
-)
+from rnnspec.selftest.bugs.planted import PARAMETERS, Planter, change_states, use_parameters_of
 
 plant = Planter(__name__)
 SWAPPED = {"read": lambda read: read.transpose(0, 1).reshape(read.shape)}

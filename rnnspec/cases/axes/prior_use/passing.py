@@ -11,12 +11,7 @@ from torch.func import functional_call
 
 from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.modes import GradMode
-from rnnspec.cases.axes.prior_use.base import (
-    LOAD,
-    LayerInPreparation,
-    PriorUse,
-    PriorUseMeaning,
-)
+from rnnspec.cases.axes.prior_use.base import LOAD, LayerInPreparation, PriorUse, PriorUseMeaning
 from rnnspec.cases.axes.prior_use.calls import list_changes_of_layout
 from rnnspec.cases.axes.prior_use.parameters import differentiate_state, locate_state
 from rnnspec.contract.features import Feature
