@@ -4,8 +4,6 @@ No rule may report a violation for any of them. Some compute products or named v
 `StepByStep` and its subclasses use their own loops.
 """
 
-# ruff: noqa: D102  (the class docstring describes its methods)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 No rule may report a violation for any of them.
 """
 
-# ruff: noqa: D102  (the class docstring describes its methods)
-
 from __future__ import annotations
 
 from typing import Any, ClassVar

@@ -5,8 +5,6 @@ in any order of summation, so no MUST is violated. The rules of level SHOULD tha
 float32 are violated, as the layers declare.
 """
 
-# ruff: noqa: D102  (the class docstring describes its methods)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Correct layers that call torch's own layer, or compile a step."""
 
-# ruff: noqa: D102  (the class docstring describes its methods)
-
 from __future__ import annotations
 
 import warnings

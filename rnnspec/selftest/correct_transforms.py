@@ -1,7 +1,5 @@
 """Correct layers that use a tool of PyTorch: a compiler, `vmap` or recomputation."""
 
-# ruff: noqa: D102  (the class docstring describes its methods)
-
 from __future__ import annotations
 
 import logging

@@ -1,7 +1,5 @@
 """Models with a planted bug in time steps, devices, dtypes, modes, repeated calls or gradients."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import torch

@@ -1,7 +1,5 @@
 """Models that read an LSTM, a GRU or a stack wrongly."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

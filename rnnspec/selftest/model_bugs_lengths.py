@@ -1,7 +1,5 @@
 """Models with a planted bug that take the lengths of their sequences, or a state."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Models that read the wrong part of their recurrent layer's results, or the wrong sample."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any, ClassVar

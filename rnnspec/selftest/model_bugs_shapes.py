@@ -4,8 +4,6 @@ The tutorial's second model, RNN2, does not run as printed; see `AttributeNeverS
 `DoubledFeatures`.
 """
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any, ClassVar

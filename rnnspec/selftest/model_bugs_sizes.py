@@ -3,8 +3,6 @@
 Each infers the meaning of a dimension from its size.
 """
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from torch import Tensor

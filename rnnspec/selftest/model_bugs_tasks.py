@@ -1,7 +1,5 @@
 """Models that make several predictions in a call, with a planted bug in a single prediction."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Models of LSTM and GRU layers with a planted bug in time, dtypes, modes, calls or parameters."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,5 @@
 """Correct models of different architectures; no rule may report a violation for any of them."""
 
-# ruff: noqa: D102  (the class docstring describes the architecture)
-
 from __future__ import annotations
 
 import torch

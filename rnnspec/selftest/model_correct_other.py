@@ -3,8 +3,6 @@
 Among them are residual stacks, attention, cells as decoders, and two directions built by hand.
 """
 
-# ruff: noqa: D102  (the class docstring describes the architecture)
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,5 @@
 """Correct models that make several predictions in a call, such as a prediction for each task."""
 
-# ruff: noqa: D102  (the class docstring describes the model)
-
 from __future__ import annotations
 
 import torch

@@ -3,8 +3,6 @@
 Their recurrent layers and cells have one direction.
 """
 
-# ruff: noqa: D102  (the class docstring describes the model)
-
 from __future__ import annotations
 
 import torch

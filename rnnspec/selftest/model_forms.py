@@ -3,8 +3,6 @@
 Each takes the number of its outputs, so that no number of outputs is mistaken for a size.
 """
 
-# ruff: noqa: D102  (the class docstring describes the form)
-
 from __future__ import annotations
 
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Planted bugs that the tools of autograd and hooks show; plain calls and gradients are right."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

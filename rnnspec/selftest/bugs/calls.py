@@ -1,7 +1,5 @@
 """Planted bugs in repeated calls: state that a call leaves behind for the next."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import torch

@@ -1,7 +1,5 @@
 """Planted bugs in the cell states that an LSTM takes and returns, with correct hidden states."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import torch

@@ -1,7 +1,5 @@
 """Planted bugs of the nonlinearity of an RNN cell."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import torch

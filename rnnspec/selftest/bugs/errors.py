@@ -1,7 +1,5 @@
 """Planted bugs in errors: wrong arguments that are accepted, and errors that leave traces."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

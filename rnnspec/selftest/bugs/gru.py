@@ -1,7 +1,5 @@
 """Planted bugs in the cell of a GRU: its gates, their order, and how they mix states."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import math

@@ -1,7 +1,5 @@
 """Planted bugs in layouts: `batch_first`, unbatched input, a batch of one, strides."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,5 @@
 """Planted bugs in methods of every module: conversions by name, and loading."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import copy

@@ -1,7 +1,5 @@
 """Planted bugs of a single mode: training, eval, gradients disabled, the meta device."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import torch

@@ -1,7 +1,5 @@
 """Planted bugs in the layer as a module: copying, pickling, loading, converting, sharing."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import copy

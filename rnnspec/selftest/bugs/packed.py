@@ -1,7 +1,5 @@
 """Planted bugs in packed sequences: their order, their indices, and where each sequence ends."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

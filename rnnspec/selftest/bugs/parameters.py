@@ -1,7 +1,5 @@
 """Planted bugs in the parameters: names, shapes, order, initial and loaded values."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import math

@@ -1,7 +1,5 @@
 """Planted bugs that look like open refusals: errors that the layer raises by its own mistake."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

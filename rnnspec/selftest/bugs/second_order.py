@@ -1,7 +1,5 @@
 """Planted bugs in the second backward pass and in the second derivative."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from functools import partial

@@ -1,7 +1,5 @@
 """Planted bugs in the results of a call: the pair, its shapes, its dtype, the empty batch."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,5 @@
 """Planted bugs in side effects: arguments, parameters, generators, settings, memory."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import random

@@ -1,7 +1,5 @@
 """Planted bugs in the hidden states: `h_0`, its order, its default, and `h_n`."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import torch

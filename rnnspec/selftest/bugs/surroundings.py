@@ -1,7 +1,5 @@
 """Planted bugs in the surroundings of a call: global settings, default device, repeated calls."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 import random

@@ -1,7 +1,5 @@
 """Planted bugs that show in training programs: summed losses, and states that are not leaves."""
 
-# ruff: noqa: D102  (the class docstring describes the bug in its methods)
-
 from __future__ import annotations
 
 from typing import Any
