@@ -23,14 +23,9 @@ from rnnspec.diagnosis.dependence import (
 )
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
-from rnnspec.engine.explanations import (
-    ENDED_EARLY,
-    STOPPED_EARLY,
-    Dependence,
-    explain_unreached,
-)
+from rnnspec.engine.explanations import ENDED_EARLY, STOPPED_EARLY, Dependence, explain_unreached
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.outcome import Finding, FindingKind, Observed, Progress, Tally
+from rnnspec.engine.outcome import CaseT, Finding, FindingKind, ObservedT, Progress, Tally
 from rnnspec.engine.suite import Suite
 from rnnspec.report.data import (
     Counterexample,
@@ -50,8 +45,6 @@ from rnnspec.rulekit.violation import find_comparison
 from rnnspec.subjects.steps import USING_RESULTS, announce_step, refuse_after_interrupt
 from rnnspec.text import count_cases, join_words
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ReportT = TypeVar("ReportT", bound=Report)
 ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
 MOST_NAMED = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -21,7 +21,7 @@ from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import Project, find_project, read_target
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
-from rnnspec.engine.outcome import Observed, Progress
+from rnnspec.engine.outcome import CaseT, ObservedT, Progress
 from rnnspec.engine.pace import Pace, describe_pool, measure_pace
 from rnnspec.engine.suite import Suite
 from rnnspec.errors import AdapterError
@@ -50,8 +50,6 @@ from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 
 FEWEST = "only the fewest cases that reach every rule were checked"
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LayerTarget = str | Callable[..., Any]
 
 

@@ -12,14 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.random import default_rng  # here, so that a subject that replaces it changes no case
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import DType, InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.gates import Array
 from rnnspec.cases.states import get_states_size
 from rnnspec.contract.shapes import parameter_shapes, state_size
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

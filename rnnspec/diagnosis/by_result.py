@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import choose_name
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import RESULTS
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.outcome import Observed
+from rnnspec.engine.outcome import CaseT, ObservedT
 from rnnspec.rulekit.rule import Fact, Theme
-
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def separate_results(search: Search[CaseT, ObservedT]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import OF_NUMBERS, Event, FaultKind, find_steady, list_events
@@ -33,11 +33,8 @@ from rnnspec.engine.minimise import (
     minimise,
     probe_rule,
 )
-from rnnspec.engine.outcome import Blocker, FailingCase, Finding, Observed
+from rnnspec.engine.outcome import Blocker, CaseT, FailingCase, Finding, ObservedT
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, Rule, Theme
-
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def cover_rules(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.diagnosis.fault import NUMERIC
 from rnnspec.engine.explanations import (
@@ -14,12 +14,10 @@ from rnnspec.engine.explanations import (
     DependenceKind,
 )
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.outcome import Observed
+from rnnspec.engine.outcome import CaseT, ObservedT
 from rnnspec.engine.suite import Suite
 from rnnspec.text import join_words
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 PREVIOUS_STATE = frozenset({"steps", "initial_state"})
 """The fields that decide whether a step has a previous state that is not zero."""
 TERMS = PREVIOUS_STATE | {"bias"}

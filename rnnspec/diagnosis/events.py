@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from rnnspec.contract.parts import Part
 from rnnspec.engine.minimise import probe_rule
-from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
+from rnnspec.engine.outcome import Blocker, CaseT, FailingCase, Finding, FindingKind
 from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.oracle import SMALL_ERROR
 from rnnspec.rulekit.facts import SMALL_EXCESS
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import Difference
 
-CaseT = TypeVar("CaseT")
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Results in int8 are off by 1/127 at each step, which adds up over a few steps.
 ROUGH = 0.1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
@@ -21,12 +21,10 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
-from rnnspec.engine.outcome import Blocker, Finding, Observed, describe_blocker
+from rnnspec.engine.outcome import Blocker, CaseT, Finding, ObservedT, describe_blocker
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.subjects.failures import Stage, find_stage
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Two cases rule out a coincidence, and each case makes the calls of a rule twice.
 FEWEST, MOST = 2, 5

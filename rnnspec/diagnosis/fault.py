@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.outcome import FailingCase
+from rnnspec.engine.outcome import CaseT, FailingCase
 from rnnspec.rulekit.rule import Rule
 
-CaseT = TypeVar("CaseT")
 EARLIER_USES = frozenset({"history", "prior_use"})
 """The fields that describe the use of a layer before the call."""
 CIRCUMSTANCES = EARLIER_USES | {"constructor_style", "memory_layout", "grad_mode"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.by_result import separate_results
@@ -30,13 +30,11 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import Budget, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.outcome import Blocker, FailingCase, Observed, Progress, Tally
+from rnnspec.engine.outcome import Blocker, CaseT, FailingCase, ObservedT, Progress, Tally
 from rnnspec.engine.postponed import check_postponed
 from rnnspec.rulekit.questions import postpone_questions
 from rnnspec.text import ask_for_report
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SPENT = (
     "the search for likely causes has used up its budget, so that a fault without one may have one "
     "that was not tried; more cases, as of --profile default, allow a longer search"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.dependence import need_other_terms
@@ -15,11 +15,8 @@ from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.outcome import Observed
+from rnnspec.engine.outcome import CaseT, ObservedT
 from rnnspec.rulekit.rule import Fact
-
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def add_fault(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
@@ -15,9 +15,10 @@ from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import (
+    CaseT,
     Finding,
     FindingKind,
-    Observed,
+    ObservedT,
     Outcome,
     UnsupportedCase,
     check_case,
@@ -26,8 +27,6 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.rulekit.violation import Difference, show_apart
 from rnnspec.subjects.settings import restore_settings
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LEFT_OUT = (*SIZES, "initial_state")
 """Fields that a rule may choose differently from the case that shows a fault."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import SITUATIONS, Fault
@@ -11,11 +9,9 @@ from rnnspec.diagnosis.joining import join_same_causes, name_anew
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.outcome import Observed, check_case
+from rnnspec.engine.outcome import CaseT, ObservedT, check_case
 from rnnspec.subjects.settings import restore_settings
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # It limits the number of calls, of which a rule may make several in each case.
 MOST_CALLED = 4

@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, minimise
-from rnnspec.engine.outcome import Finding, Observed
+from rnnspec.engine.outcome import CaseT, Finding, ObservedT
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 GROWTH = frozenset(
     {
         "steps",

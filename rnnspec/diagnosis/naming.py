@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.cases.case import SIZES
 from rnnspec.cases.conditions import list_seeds
@@ -29,11 +29,8 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import check_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import Finding, Observed, Outcome
+from rnnspec.engine.outcome import CaseT, Finding, ObservedT, Outcome
 from rnnspec.rulekit.rule import Fact, Rule, Theme
-
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def check_minimum(

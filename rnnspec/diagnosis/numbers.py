@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.diagnosis.events import FACT_OF_KIND, OF_NUMBERS, Event, FaultKind
 from rnnspec.diagnosis.explaining import LEAST_EXPLAINED, find_cover, find_same_stop
@@ -13,13 +13,11 @@ from rnnspec.diagnosis.mixture import separate_faults
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, is_in_any, minimise
-from rnnspec.engine.outcome import Finding, FindingKind, Observed, describe_blocker
+from rnnspec.engine.outcome import CaseT, Finding, FindingKind, ObservedT, describe_blocker
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import find_stage
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Minimising each fault takes up to 160 cases, and the remaining failures have no cause.
 MOST_FAULTS = 4

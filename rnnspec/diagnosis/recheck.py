@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.cases.case import SIZES
 from rnnspec.cases.conditions import list_seeds
@@ -16,12 +16,10 @@ from rnnspec.diagnosis.search import widen
 from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.outcome import FailingCase, FindingKind, Observed, Progress
+from rnnspec.engine.outcome import CaseT, FailingCase, FindingKind, ObservedT, Progress
 from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # It is about half the number of cases that a quick run draws, so that the search takes no longer.
 MOST_CHECKED = 120

@@ -14,13 +14,11 @@ from rnnspec.diagnosis.suite import Budget, CauseQuery, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.outcome import FailingCase, Finding, Observed
+from rnnspec.engine.outcome import CaseT, FailingCase, Finding, ObservedT
 from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ValueT = TypeVar("ValueT")
 # Halving or doubling it changes no report of three wrong layers
 # (`python -m benchmarks.thresholds`); the gradient of one of them is cut every 32 steps. The

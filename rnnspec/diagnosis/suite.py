@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.outcome import Observed
+from rnnspec.engine.outcome import CaseT, ObservedT
 from rnnspec.engine.suite import Facts, Suite
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.violation import ErrorSize
@@ -44,8 +44,6 @@ class Budget:
         return True
 
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 RESULTS = ("output", "h_n")
 """The results of a call."""
 

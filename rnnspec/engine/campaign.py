@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.engine.outcome import (
     Blocker,
     CaseResult,
+    CaseT,
     FailingCase,
     Finding,
-    Observed,
+    ObservedT,
     Outcome,
     Progress,
     Tally,
@@ -29,8 +30,6 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import restore_settings, undo_changes
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 Watcher = Callable[[int, int], None]
 """A function that is called after each case with the number of cases done and the total number."""
 NUMBERS = (Part.VALUES, Part.GRADIENTS)

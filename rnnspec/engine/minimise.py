@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from rnnspec.engine.outcome import Finding, Observed, check_case
+from rnnspec.engine.outcome import CaseT, Finding, ObservedT, check_case
 from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.rulekit.rule import Rule
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SEEDS = (0, 1)
 """The seeds that are used besides the seed of the case."""
 MAX_EVALUATIONS = 160

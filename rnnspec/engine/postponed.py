@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from rnnspec.engine.campaign import check_by_all
-from rnnspec.engine.outcome import FailingCase, Finding, Observed, Progress
+from rnnspec.engine.outcome import CaseT, FailingCase, Finding, ObservedT, Progress
 from rnnspec.engine.suite import Suite
 
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # For three RNNs that are always wrong, checking eight cases of each rule took a third of the CPU
 # time of a right RNN, and checking all cases more than half. A rule that fails in half of its cases
 # holds in four of them once in 16 runs; the search for faults still checks it on minimal cases.

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
-from rnnspec.engine.outcome import Observed
+from rnnspec.engine.outcome import CaseT, ObservedT
 from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
-
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 class CaseSpace(Protocol[CaseT]):

@@ -15,7 +15,6 @@ from itertools import combinations, product
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rnnspec.adapters.expressions import parse_expression
 from rnnspec.contract.shapes import parameter_shapes
@@ -29,11 +28,11 @@ from rnnspec.inference.candidates import (
     rate_by_name,
 )
 from rnnspec.inference.trial import Trial
+from rnnspec.oracle import Array
 from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.reference.variants import VARIANTS
 from rnnspec.subjects.failures import Failure
 
-Array = NDArray[np.float64]
 TURNED = "update"
 """The gate that some layers use in the opposite sense, as 1 - z instead of z."""
 # Results of the order of 1 are off by a few roundoffs in float32, each 6e-8.

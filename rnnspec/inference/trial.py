@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
 
@@ -19,10 +18,10 @@ from rnnspec.adapters.forms import OUTPUT, Form
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.contract.shapes import parameter_shapes, state_size
+from rnnspec.oracle import Array
 from rnnspec.reference.variants import Variant
 from rnnspec.subjects.subject import observe_step
 
-Array = NDArray[np.float64]
 INPUT_SIZE, HIDDEN_SIZE = 3, 5
 """Sizes in trials. For up to four gates, no multiple of 3, 5 or 3 + 5 equals a multiple of another
 of these, so that shapes are unambiguous.

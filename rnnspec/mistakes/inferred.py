@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnspec.mistakes.clips import infer_clips, infer_flushes
@@ -39,9 +38,9 @@ from rnnspec.mistakes.situations import (
     is_sorted_by_layer,
 )
 from rnnspec.mistakes.steps import change_in_first_layer
+from rnnspec.oracle import Array
 from rnnspec.reference.values import Functions, change_values
 
-Array = NDArray[np.float64]
 # Newton's method doubles the digits each time: 1, 2, 4 and 8, of which 3 are needed.
 ITERATIONS = 4
 # Half the digits of float64 are left for the slope.

@@ -10,18 +10,17 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance, to_array
+from rnnspec.oracle import Array
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
 from rnnspec.reference.values import NOTHING, Changes
 
-Array = NDArray[np.float64]
 Results = dict[str, Array]
 
 

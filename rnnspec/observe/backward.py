@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution
 from rnnspec.cases.axes.distribution import reads_layer_below
@@ -27,11 +26,10 @@ from rnnspec.observe.tensors import (
     to_layout,
     to_state_layout,
 )
+from rnnspec.oracle import Array
 from rnnspec.subjects.devices import find_address
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observe_step
-
-Array = NDArray[np.float64]
 
 
 def list_shared_gradients(leaves: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:

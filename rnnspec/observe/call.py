@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import equal  # bound at import, since a subject may replace torch.equal
 from torch.nn.utils.rnn import PackedSequence
 
@@ -25,13 +24,12 @@ from rnnspec.observe.tensors import (
     strip_result,
     to_array,
 )
+from rnnspec.oracle import Array
 from rnnspec.subjects import settings
 from rnnspec.subjects.devices import blame_device, read_generator_states
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.steps import CALL, MAKING_TENSORS
 from rnnspec.subjects.subject import observe_step
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from copy import copy
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.axes import DType, Float32Precision
@@ -17,6 +16,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_final, name_initial
 from rnnspec.cases.values import Values
 from rnnspec.observe.part import copy_parts, part
+from rnnspec.oracle import Array
 
 Found = TypeVar("Found")
 MOST_NUMBERS = 20_000
@@ -78,7 +78,6 @@ BOUNDS = KeptBounds()
 """The bounds computed in this process."""
 
 
-Array = NDArray[np.float64]
 EXACT_LIMITS = {
     **{dtype.text: dtype.integers for dtype in DType},
     Float32Precision.TF32.text: 2.0**11,

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.axes import AXES, DType, Feature, Float32Precision
@@ -23,13 +22,13 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.part import part
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
 from rnnspec.observe.tensors import CallArguments, build_arguments, to_array
+from rnnspec.oracle import Array
 from rnnspec.subjects.devices import is_cpu, seed_torch
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.precision import switch_tf32
 from rnnspec.subjects.steps import USING_RESULTS
 from rnnspec.subjects.subject import Capabilities, Subject
 
-Array = NDArray[np.float64]
 Fact = TypeVar("Fact")
 _COLLECTED: ContextVar[list[Observation] | None] = ContextVar("collected", default=None)
 

@@ -18,10 +18,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_initial
+from rnnspec.oracle import Array
 from rnnspec.subjects.devices import blame_device
 from rnnspec.subjects.steps import MAKING_TENSORS, USING_RESULTS
 
-Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 T = TypeVar("T")
 StateArgument = torch.Tensor | tuple[torch.Tensor, ...] | None

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnnspec import oracle
@@ -24,10 +23,10 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.observe.tensors import make_tensor, to_array
+from rnnspec.oracle import Array
 from rnnspec.plain.call import Sizes
 from rnnspec.plain.catalogue import PLAIN_KINDS
 
-Array = NDArray[np.float64]
 NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
 """The relative change of all given numbers, to measure how much it changes the results."""
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,11 +18,11 @@ from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, LSTM, RNN, Kind
+from rnnspec.oracle import Array
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Changes, Functions, States, change_values
 
-Array = NDArray[np.float64]
 Sums = dict[str, Tensor]
 
 

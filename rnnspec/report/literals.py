@@ -20,10 +20,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec import oracle
 from rnnspec.observe.tensors import flatten_results, measure_distance, to_array
+from rnnspec.oracle import Array
 from rnnspec.plain.by_oracle import OracleCall
 from rnnspec.rulekit.snippet import Helper, Snippet, Source
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Index = tuple[int, ...]
 Numbers = dict[Index, float]

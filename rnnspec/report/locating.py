@@ -8,10 +8,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.oracle import Array
 from rnnspec.report.error_map import ErrorMap, ErrorProfile, WrongShares
 from rnnspec.rulekit.violation import ComparedArrays
-
-Array = NDArray[np.float64]
 
 MOST_BINS = 48
 """Limit on the columns and rows of a picture; beyond it, neighbours share a column or row."""

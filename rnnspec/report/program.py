@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.axes import (
@@ -33,6 +32,7 @@ from rnnspec.contract.shapes import state_shape
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
+from rnnspec.oracle import Array
 from rnnspec.plain.by_oracle import CALLS, LAYERS_BY_ORACLE, NOISE
 from rnnspec.report.execution import is_failing_program, run_program
 from rnnspec.report.literals import (
@@ -74,7 +74,6 @@ from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
-Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
 LIMIT = 0.9
 """The limit that programs use to draw weights."""

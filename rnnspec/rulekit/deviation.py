@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
+from rnnspec.cases.conditions import CaseT
 from rnnspec.text import TextEnum
-
-CaseT = TypeVar("CaseT")
 
 
 class DeviationKind(TextEnum):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import AXIS, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import has_known_gradients
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.observe.observation import Observation
-from rnnspec.oracle import SMALL_ERROR
+from rnnspec.oracle import SMALL_ERROR, Array
 from rnnspec.rulekit.assertions.relations import is_right, is_satisfied
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.rule import Fact
@@ -21,7 +20,6 @@ from rnnspec.subjects.failures import Failure, Unsupported
 
 SMALL_EXCESS = 100.0
 """An error is also small if it is below this multiple of the rounding bound."""
-Array = NDArray[np.float64]
 
 
 def find_broken_facts(

@@ -10,7 +10,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
-from rnnspec.cases.conditions import Condition, always
+from rnnspec.cases.conditions import CaseT, Condition, always
 from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
 from rnnspec.contract.features import Feature
@@ -56,7 +56,6 @@ def add_drop_in(needs: Iterable[Feature], name: str, part: Part) -> frozenset[Fe
     return frozenset(needs) | ({Feature.DROP_IN} if needs_drop_in(name, part) else frozenset())
 
 
-CaseT = TypeVar("CaseT")
 ObservationT = TypeVar("ObservationT")
 Check = Callable[[ObservationT], None]
 

@@ -8,15 +8,13 @@ from enum import Enum
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
+from rnnspec.oracle import Array
 from rnnspec.rulekit.snippet import Snippet
-
-Array = NDArray[np.float64]
 
 
 class ErrorSize(Enum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.conditions import (
@@ -18,6 +17,7 @@ from rnnspec.cases.conditions import (
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.nan_propagation import (
     SATURATING_INPUT,
@@ -40,7 +40,6 @@ from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, STEP_FORMULAS,
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close, assert_identical
 
-Array = NDArray[np.float64]
 LARGEST_FINITE = float(np.finfo(np.float64).max)
 
 ENLARGED = Snippet(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, Feature
 from rnnspec.cases.case import Case
@@ -31,6 +30,7 @@ from rnnspec.cases.sizes import DIMENSIONS
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
 from rnnspec.rulekit.assertions.nan_propagation import (
@@ -44,8 +44,6 @@ from rnnspec.rulekit.rule import REPEATED_CALLS, STEP_FORMULAS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
-
-Array = NDArray[np.float64]
 
 EXCHANGED = Snippet(
     """biases = named(layer)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Distribution, Feature
@@ -16,6 +15,7 @@ from rnnspec.cases.conditions import has_active_dropout, has_value, is_different
 from rnnspec.observe.loss import make_loss
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, has_same_bits, to_array
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
 from rnnspec.rulekit.fixtures.separate_results import fill_results
@@ -26,7 +26,6 @@ from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 from rnnspec.subjects.settings import SettingValues, list_changed_settings
 from rnnspec.subjects.subject import observe_step
 
-Array = NDArray[np.float64]
 is_repeated = one_in(6)
 """Cases that repeat the call."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, Distribution, Feature, InitialState
 from rnnspec.cases.case import Case
@@ -22,13 +21,13 @@ from rnnspec.cases.conditions import (
     one_in,
 )
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.nan_propagation import mark_nan
 from rnnspec.rulekit.assertions.relations import assert_all_expected, make_second_call
 from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
-Array = NDArray[np.float64]
 POISONED = Snippet(
     """for each in (layer, reference):
     for name, parameter in named(each).items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Feature, InitialState, Layout, ModuleUses
 from rnnspec.cases.case import Case
@@ -20,6 +19,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.nan_propagation import (
     assert_nan_reach,
@@ -47,8 +47,6 @@ from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import STATES
 from rnnspec.rulekit.violation import assert_close
 from rnnspec.subjects.subject import observe_step
-
-Array = NDArray[np.float64]
 
 ZEROS = Snippet(
     """zeros = map_states(torch.zeros_like, reference(*given)[1])

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.cases.axes.constructor_style import SIZES, ConstructorArguments
@@ -18,6 +16,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import UNGATED, Kind
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
+from rnnspec.oracle import Array
 from rnnspec.subjects.devices import blame_device
 from rnnspec.subjects.failures import Failure, Unloadable, classify_error
 from rnnspec.subjects.release import list_positional_arguments
@@ -64,9 +63,6 @@ class Capabilities:
     def without(self, feature: Feature, reason: str) -> Capabilities:
         """Return the capabilities without a feature."""
         return replace(self, unsupported={**self.unsupported, feature: reason})
-
-
-Array = NDArray[np.float64]
 
 
 class Subject(Protocol):

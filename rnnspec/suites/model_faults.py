@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
@@ -13,13 +13,10 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import describe_failed_search
 from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import FailingCase, Finding, Observed, Progress
+from rnnspec.engine.outcome import CaseT, FailingCase, Finding, ObservedT, Progress
 from rnnspec.engine.suite import Suite
 from rnnspec.models.steps import BACKWARD
 from rnnspec.rulekit.rule import Rule
-
-CaseT = TypeVar("CaseT")
-ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def find_model_faults(

@@ -9,14 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.gates import has_gate_rows, hold_gates, mark_held_rows, shape_one_gate
+from rnnspec.cases.gates import Array, has_gate_rows, hold_gates, mark_held_rows, shape_one_gate
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 
-Array = NDArray[np.float64]
 Generator = np.random.Generator
 Shape = tuple[int, ...]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
-
-Array = NDArray[np.float64]
+from rnnspec.oracle import Array
 
 
 def run_documented_loop(

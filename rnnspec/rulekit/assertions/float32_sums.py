@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rnnspec import oracle
 from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.relations import (
     assert_certified,
     get_bound,
@@ -24,7 +22,6 @@ from rnnspec.rulekit.assertions.results import list_gradient_names
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation, assert_close
 
-Array = NDArray[np.float64]
 Bound = Callable[[], Array]
 WriteSnippet = Callable[[str, Case], Snippet]
 """A function that writes the lines of the program for a result or gradient of a case."""

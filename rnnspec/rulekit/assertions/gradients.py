@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.axes import Distribution, DType, Feature, Float32Precision, InitialState
@@ -18,6 +17,7 @@ from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.gradients import (
@@ -28,7 +28,6 @@ from rnnspec.rulekit.snippets.gradients import (
 )
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
-Array = NDArray[np.float64]
 STEPS = (2.0**-13, 2.0**-18, 2.0**-23)
 """Steps along the direction, the largest first."""
 KINK_MARGIN = 4.0

@@ -23,11 +23,11 @@ from rnnspec.cases.conditions import (
     has_wide_dtype,
 )
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.relations import fail_unless_excused, is_satisfied, make_second_call
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import assert_identical
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 SATURATING_INPUT = 2.0**20
 """A finite input that saturates every unit that reads it, as infinity does, without overflow."""

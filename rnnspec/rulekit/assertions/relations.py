@@ -19,13 +19,13 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
+from rnnspec.oracle import Array
 from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import KnownMistake, Violation, assert_close, is_visible
 from rnnspec.subjects.failures import Failure
 
-Array = NDArray[np.float64]
 WHOLE: tuple[Any, ...] = (...,)
 NEAR = 2.0**-10
 """In dtypes of 32 bits and more, rounding errors are smaller than this."""

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rnnspec import oracle
 from rnnspec.cases.axes import Feature, InitialState
 from rnnspec.cases.case import Case
@@ -19,6 +16,7 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.relations import (
     USUAL_GRADIENT_ERROR,
     assert_all_expected,
@@ -51,7 +49,6 @@ def write_state_place(kind: Kind, name: str) -> str:
     return f"[1][{kind.final.index(name)}]" if kind.has_several_states else "[1]"
 
 
-Array = NDArray[np.float64]
 Check = Callable[[Observation], None]
 
 

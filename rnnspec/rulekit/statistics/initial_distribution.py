@@ -14,10 +14,10 @@ from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
+from rnnspec.oracle import Array
 from rnnspec.rulekit.statistics.binomial import Count
 from rnnspec.subjects.devices import seed_torch
 
-Array = NDArray[np.float64]
 NamedArrays = dict[str, Array]
 MIN_UNITS, MAX_VALUES = 48, 12_000
 LARGER_SIZES = {"input_size": 40, "hidden_size": 48}

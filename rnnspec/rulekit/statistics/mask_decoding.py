@@ -18,8 +18,8 @@ from rnnspec.cases.values import Values
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.contract.shapes import SUFFIXES
 from rnnspec.observe.expected import Expected
+from rnnspec.oracle import Array
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 MIN_KEPT_FACTOR = 0.1
 """A value was kept if its factor is larger than this.
