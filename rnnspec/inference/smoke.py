@@ -31,11 +31,11 @@ from rnnspec.inference.trial import (
     HIDDEN_SIZE,
     INPUT_SIZE,
     STEPS,
-    Array,
     LayerInterface,
     Trial,
 )
 from rnnspec.inference.verify import Mismatch, find_difference, find_difference_in_any
+from rnnspec.oracle import Array
 from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance

@@ -21,7 +21,8 @@ from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.inference.trial import BUILDING, Array, Trial, draw_numbers
+from rnnspec.inference.trial import BUILDING, Trial, draw_numbers
+from rnnspec.oracle import Array
 from rnnspec.subjects.failures import Failure, Malformed, Unsupported
 from rnnspec.subjects.refusals import is_refused
 from rnnspec.subjects.subject import observe_step

@@ -20,7 +20,6 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.outcome import (
     RAISED,
     Agreement,
-    Array,
     FirstPart,
     Outcome,
     compare_exceptions,
@@ -38,6 +37,7 @@ from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
+from rnnspec.oracle import Array
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
