@@ -24,6 +24,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.report.data import Verdict
 from rnnspec.selftest.bank import find_named_rule, is_promised
 from rnnspec.selftest.banks import find_bank
+from rnnspec.subjects.devices import check_device
 
 FOUND = Verdict.FAIL.value
 
@@ -72,6 +73,8 @@ def compare(
     """Print the verdicts on every bug, and exit with status 1 if the device hides one."""
     for module in imports:
         import_module(module)
+    # A backward pass on the CPU starts torch's engine, which then knows no device that was unused.
+    check_device(device)
     rows: list[dict[str, str]] = []
     for kind, name in draw_bugs(kinds or KINDS, each, seed):
         expected, _ = find_verdict(kind, name, "cpu")

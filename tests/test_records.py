@@ -94,7 +94,14 @@ def test_a_device_may_hide_no_planted_bug(
 ) -> None:
     planted = load_module("planted", "conformance")
     verdicts = {"cpu": ("fail", "wrong"), "meta": (verdict, "why")}
-    monkeypatch.setattr(planted, "find_verdict", lambda kind, name, device: verdicts[device])
+    used: list[str] = []
+
+    def find_verdict(kind: str, name: str, device: str) -> tuple[str, str]:
+        assert used == ["meta"], "the device is used before the CPU"
+        return verdicts[device]
+
+    monkeypatch.setattr(planted, "find_verdict", find_verdict)
+    monkeypatch.setattr(planted, "check_device", used.append)
     path = tmp_path / "verdicts.json"
     given = ["--device", "meta", "--each", "2", "--json", str(path)]
     done = CliRunner().invoke(planted.compare, given)
@@ -110,7 +117,7 @@ def test_a_plugin_is_imported_from_the_current_folder(
     planted = load_module("planted", "conformance")
     (tmp_path / "plugin_of_a_device.py").write_text("", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    given = ["--device", "meta", "--import", "plugin_of_a_device", "--each", "0", "--kind", "rnn"]
+    given = ["--device", "cpu", "--import", "plugin_of_a_device", "--each", "0", "--kind", "rnn"]
     assert CliRunner().invoke(planted.compare, given).exit_code == 0
 
 
