@@ -46,10 +46,11 @@ from rnnspec.selftest.mutation import (
 
 PAGE = "detection.md"
 RECORDED = Path(__file__).parent / "recorded"
+NAMES = tuple(kind.title for kind in KINDS.values())
 TARGETS = (
-    *(f"torch.nn:{name}" for name in ("LSTM", "GRUCell", "RNN")),
-    *(f"benchmarks.mutated.loops:Loop{name}" for name in ("LSTM", "GRUCell", "RNN")),
-    *(f"benchmarks.mutated.functions:{name}" for name in ("LSTM", "GRUCell", "RNN")),
+    *(f"torch.nn:{name}" for name in NAMES),
+    *(f"benchmarks.mutated.loops:Loop{name}" for name in NAMES),
+    *(f"benchmarks.mutated.functions:{name}" for name in NAMES),
 )
 USES = 60
 """The uses in which each mutant is compared; the first difference ends that."""
@@ -63,7 +64,7 @@ HEAD = (
     "equivalent",
     "invalid",
 )
-SURVIVOR_HEAD = ("layer", "change", "a use that shows it", "class", "reason")
+SURVIVOR_HEAD = ("class", "reason", "survivors", "for example", "a use that shows it")
 
 
 @dataclass(frozen=True)
@@ -132,16 +133,21 @@ def summarise(found: Sequence[Line]) -> str:
 
 
 def list_survivors(found: Sequence[Line], reasons: Sequence[Mapping[str, str]]) -> str:
-    """Return a table of the survivors, with the class and the reason that were found for each."""
-    known = {(each["target"], each["before"], each["after"]): each for each in reasons}
-    rows = []
+    """Return a table of the reasons why mutants survive, each with an example.
+
+    A reason belongs to a statement, whatever it becomes and whatever the layer is.
+    """
+    known = {each["before"]: (each["class"], each["reason"]) for each in reasons}
+    survivors: dict[tuple[str, str], list[Line]] = {}
     for line in found:
-        result = line.result
-        if result.outcome is MutantOutcome.SURVIVOR:
-            reason = known.get((line.target, result.before, result.after), {})
-            change = f"`{result.before}` becomes `{result.after or 'nothing'}`"
-            why = (reason.get("class", "not examined"), reason.get("reason", ""))
-            rows.append((f"`{line.target}`", change, result.use, *why))
+        if line.result.outcome is MutantOutcome.SURVIVOR:
+            reason = known.get(line.result.before, ("not examined", line.result.before))
+            survivors.setdefault(reason, []).append(line)
+    rows = []
+    for reason, lines in survivors.items():
+        result = lines[0].result
+        change = f"`{lines[0].target}`: `{result.before}` becomes `{result.after or 'nothing'}`"
+        rows.append((*reason, len(lines), change, result.use))
     return format_table(SURVIVOR_HEAD, rows) if rows else "No mutant survives."
 
 
