@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from rnnspec.api.layer import LayerTarget, prepare_suite
 from rnnspec.cases.case import Case
-from rnnspec.declared.files import write_entry
 from rnnspec.declared.region import describe_region, keep_conditions, parse_region
+from rnnspec.declared.writing import write_entry
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign

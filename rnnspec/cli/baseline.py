@@ -54,7 +54,7 @@ def baseline(
     `pyproject.toml`, with its region, the rules that fail because of it, and its smallest case. Set
     `kind` in each entry to the reason: bug, difference or unsupported.
     """
-    from rnnspec.declared.files import add_entries
+    from rnnspec.declared.writing import add_entries
 
     place = None if path == "-" else _choose_place(path, given["known"])
     if place is not None:

@@ -151,13 +151,15 @@ def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:
 def can_afford_once(pair: Pair) -> bool:
     """Return whether a case with the original sizes does not take too long."""
     sizes = pair.recipe.original
-    return is_affordable(pair, sizes, MOST_WORK_OF_ORIGINAL, MOST_PARAMETERS_OF_ORIGINAL)
+    return _stays_below(pair, sizes, MOST_WORK_OF_ORIGINAL, MOST_PARAMETERS_OF_ORIGINAL)
 
 
-def is_affordable(
-    pair: Pair, sizes: Sizes, work: float = MOST_WORK, parameters: float = MOST_PARAMETERS
-) -> bool:
+def is_affordable(pair: Pair, sizes: Sizes) -> bool:
     """Return whether a call with sizes does not take too long, by a count of products."""
+    return _stays_below(pair, sizes, MOST_WORK, MOST_PARAMETERS)
+
+
+def _stays_below(pair: Pair, sizes: Sizes, work: float, parameters: float) -> bool:
     try:
         return _fits_memory(pair, sizes, parameters) and estimate_work(pair, sizes) <= work
     except Ended:

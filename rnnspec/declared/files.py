@@ -1,20 +1,21 @@
-"""The file with a project's declarations of its targets and known deviations."""
+"""The file with a project's declarations of its targets and known deviations.
+
+It is `rnnspec.toml`, or the table `tool.rnnspec` of `pyproject.toml`, in the working directory or
+in the nearest directory above it.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from rnnspec.cases.case import Case
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions, describe_wrong_type
-from rnnspec.rulekit.deviation import DeviationKind
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -267,39 +268,3 @@ def list_entries(found: DeclaredFile, label: str) -> Iterator[Entry]:
         about = entry.table.get("target")
         if about is None or about == label or about in names:
             yield entry
-
-
-def write_entry(
-    target: str,
-    rule: str,
-    follows: Sequence[str],
-    when: Mapping[str, Any],
-    reason: str,
-    case: Case,
-) -> str:
-    """Return the source of an entry for a fault."""
-    conditions = ", ".join(f"{name} = {write_value(value)}" for name, value in when.items())
-    data = json.dumps(case.as_dict())
-    lines = [
-        "[[known]]",
-        f"target = {write_value(target)}",
-        f"rule = {write_value(rule)}",
-        *([f"follows = {write_value(list(follows))}"] if follows else []),
-        *([f"when = {{{conditions}}}"] if conditions else []),
-        f"kind = {write_value(DeviationKind.BUG.value)}",
-        f"reason = {write_value(reason)}",
-        f"case = '{data}'",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def add_entries(before: str, entries: Sequence[str], file: str) -> str:
-    """Return the text of a file with further entries, under the header that this file uses."""
-    header = "[[tool.rnnspec.known]]" if file == PYPROJECT else "[[known]]"
-    added = "\n".join(entry.replace("[[known]]", header, 1) for entry in entries)
-    return f"{before.rstrip()}\n\n{added}" if before.strip() else added
-
-
-def write_value(value: Any) -> str:
-    """Return a text, a number, a flag or a list of texts as TOML."""
-    return json.dumps(value, ensure_ascii=True)
