@@ -339,7 +339,7 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
     found += [
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)
-        for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[3]), strict=False)
+        for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[4]), strict=False)
     ]
     stacked = _pin(scope, dtype=DType.FLOAT32, num_layers=STACKED[0])
     if scope.has_axis("num_layers") and "num_layers" not in pinned:

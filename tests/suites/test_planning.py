@@ -154,6 +154,10 @@ def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: st
     usual = REAL_SIZES[0]["hidden_size"]
     others = [each for each in wide if each.sizes and each.sizes["hidden_size"] != usual]
     assert {each.row["layout"] for each in others} == {Layout.BATCHED}
+    wide_units = [each for each in others if each.sizes and each.sizes["hidden_size"] >= 512]
+    for name in ("nonlinearity", "mode", "initial_state"):
+        values = Scope(kind=kind).list_values(AXIS[name])
+        assert {each.row[name] for each in wide_units} == set(values)
     assert {each.row["dtype"] for each in single if each.row["dtype"].is_half} == {*HALF_DTYPES}
     assert any(each.row["distribution"].is_exact for each in rows)
 
