@@ -34,7 +34,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.axes.dtype import HALF_DTYPES
 from rnnspec.cases.case import list_constraints
 from rnnspec.cases.covering import Row, build_covering_array
-from rnnspec.cases.sizes import LARGE_PAIRS, LONGEST, REAL_SIZES, Sizes
+from rnnspec.cases.sizes import LARGE_PAIRS, LONGEST, MANY_SAMPLES, REAL_SIZES, USUAL_SIZES, Sizes
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED, Nonlinearity
 
@@ -138,7 +138,7 @@ def _count_pairs(row: AnyRow, pairs: Collection[tuple[str, str]]) -> int:
     return sum(has_feature(row, one) and has_feature(row, other) for one, other in pairs)
 
 
-SHORT = {**REAL_SIZES[0], "steps": 4}
+SHORT = {**USUAL_SIZES, "steps": 4}
 EXACT_AXES = ("nonlinearity", "bidirectional", "initial_state")
 """The axes that vary in rows with exact results; some of their distributions need an initial state.
 """
@@ -331,7 +331,7 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     usual = _pin(narrow, dtype=DType.FLOAT32)
     axes = tuple(name for name in KERNEL_AXES if name != "dtype")
     mixed = _mix_seed(seed, len(PROFILES))
-    found = [(row, REAL_SIZES[0]) for row in build_covering_rows(usual, 1, mixed, axes)]
+    found = [(row, USUAL_SIZES) for row in build_covering_rows(usual, 1, mixed, axes)]
     plain = _pin(usual, layout=Layout.BATCHED, bidirectional=False)
     batched = build_covering_rows(plain, 1, mixed, axes)
     others = (*REAL_SIZES[1:], *profile.real_sizes)
@@ -339,7 +339,7 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
     found += [
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)
-        for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[4]), strict=False)
+        for dtype, sizes in zip(halves, (USUAL_SIZES, MANY_SAMPLES), strict=False)
     ]
     stacked = _pin(scope, dtype=DType.FLOAT32, num_layers=STACKED[0])
     if scope.has_axis("num_layers") and "num_layers" not in pinned:
@@ -347,7 +347,7 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
         found.append((row, SHORT))
     for row in build_covering_rows(stacked, 1, seed % 2**64, (*EXACT_AXES, "distribution")):
         if row["distribution"].is_exact:
-            found.append((row, REAL_SIZES[0]))
+            found.append((row, USUAL_SIZES))
     common = {"history": (), "kind": scope.kind}
     return [PlanRow({**row, **common}, 1, sizes=_fit(row, sizes)) for row, sizes in found]
 

@@ -47,13 +47,16 @@ BEYOND_BLOCKS = {
 
 A kernel that loses the elements beyond its block is right for all smaller sizes.
 """
+USUAL_SIZES: Sizes = {"input_size": 128, "hidden_size": 256, "steps": 33, "batch": 2}
+"""The sizes at which a layer is called in every way."""
+MANY_SAMPLES: Sizes = {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64}
 REAL_SIZES: tuple[Sizes, ...] = (
-    {"input_size": 128, "hidden_size": 256, "steps": 33, "batch": 2},
+    USUAL_SIZES,
     {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},
     # Rows take turns, so 512 units and more occur with both activations, modes and kinds of states.
     {"input_size": 64, "hidden_size": 1024, "steps": 2, "batch": 2},
     {"input_size": 64, "hidden_size": 64, "steps": 513, "batch": 1},
-    {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64},
+    MANY_SAMPLES,
     {"input_size": 1025, "hidden_size": 65, "steps": 3, "batch": 2},
 )
 """Sizes at which people run layers. Most have several large dimensions, within a limit of the cost.

@@ -19,6 +19,7 @@ from rnnspec.comparing.evaluation import (
     convert,
     convert_module,
     is_real,
+    map_tensors,
 )
 from rnnspec.comparing.sizes import Arguments
 from rnnspec.contract.config import Config
@@ -107,7 +108,8 @@ class _Watch:
             mark = torch.arange(self.first, self.first + each.numel(), dtype=torch.float64)
             marks.append(mark.view(each.shape))
             self.first += each.numel()
-        return _replace_parts(output, iter(marks))
+        remaining = iter(marks)
+        return map_tensors(output, lambda _: next(remaining))
 
     def compute_errors(self, given: Arguments) -> tuple[Tensor, Tensor]:
         """Return all numbers that the layers have returned, and the bounds on their errors.
@@ -132,12 +134,6 @@ class _Watch:
 def _list_parts(output: Any) -> Iterator[Tensor]:
     for each in output if isinstance(output, tuple) else (output,):
         yield from _list_parts(each) if isinstance(each, tuple) else (each,)
-
-
-def _replace_parts(output: Any, marks: Iterator[Tensor]) -> Any:
-    if isinstance(output, tuple):
-        return tuple(_replace_parts(each, marks) for each in output)
-    return next(marks)
 
 
 def _read_marks(marked: Tensor, values: Tensor, actual: Tensor) -> Tensor | None:

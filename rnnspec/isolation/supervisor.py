@@ -144,7 +144,7 @@ def report_merged(
             crew,
             results,
             interrupts,
-            Clock(None),
+            Clock(),
             is_stopped=not merged.is_complete,
             is_foreign=True,
             stop_reason=merged.stop_reason,

@@ -14,7 +14,7 @@ from rnnspec.cases.conditions import Condition, has_size_at_least, is_packed, on
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, Profile, Scope, list_real_rows, plan_rows
-from rnnspec.cases.sizes import LONGEST, REAL_SIZES
+from rnnspec.cases.sizes import LONGEST, REAL_SIZES, USUAL_SIZES
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -151,7 +151,7 @@ def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: st
     assert all(sizes in [each.sizes for each in wide] for sizes in (*REAL_SIZES, LONGEST))
     layouts = {each.row["layout"] for each in wide}
     assert layouts == set(Scope(kind=kind).list_values(AXIS["layout"]))
-    usual = REAL_SIZES[0]["hidden_size"]
+    usual = USUAL_SIZES["hidden_size"]
     others = [each for each in wide if each.sizes and each.sizes["hidden_size"] != usual]
     assert {each.row["layout"] for each in others} == {Layout.BATCHED}
     wide_units = [each for each in others if each.sizes and each.sizes["hidden_size"] >= 512]
