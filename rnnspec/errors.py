@@ -51,11 +51,11 @@ class TargetError(CannotCheck):
 
 
 class AdapterError(CannotCheck):
-    """A part of an adapter is invalid; the message suggests alternatives."""
+    """A part of your adapter is invalid; the message suggests alternatives."""
 
 
 class SelectionError(CannotCheck):
-    """A selected rule, feature, argument or profile does not exist; the message suggests others."""
+    """A rule, feature or value that you selected does not exist; the message suggests others."""
 
 
 class DeviceError(CannotCheck):
@@ -63,7 +63,7 @@ class DeviceError(CannotCheck):
 
 
 class ViolationsFound(RnnspecError):
-    """A report contains violations; the message lists the rules."""
+    """Your layer or model violates rules; the message lists them."""
 
 
 def suggest_similar(word: str, known: Iterable[str]) -> str:

@@ -2,7 +2,8 @@
 
 The Python functions, the command line, the pytest decorators and the worker processes use these
 classes. The metadata of a field define its flag on the command line. A field holds the value as the
-user writes it; `rnnspec.api` refuses values that do not exist.
+user writes it; `rnnspec.api` refuses values that do not exist. If you add an option, declare it
+here (docs/adding-an-option.md).
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def option(
 ) -> Any:
     """Declare an option: its default, its text in `--help`, and its flag.
 
-    `flags` is needed only if the flag differs from the field's name with dashes. The flags of
-    tuples and mappings can be repeated.
+    You need `flags` only if the flag differs from the field's name with dashes. The flags of tuples
+    and mappings can be repeated.
     """
     metadata = {"help": help, "metavar": metavar, "flags": flags}
     if isinstance(default, dict):

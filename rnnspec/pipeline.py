@@ -120,8 +120,8 @@ def report_progress(
 ) -> ReportT:
     """Find the faults behind the results of a campaign, and return the report without a duration.
 
-    With `fail_fast`, a stopped campaign counts as stopped by its first violation. `watch` is called
-    with the number of explained failures and the number of all failures.
+    If you set `fail_fast`, a stopped campaign counts as stopped by its first violation. `watch` is
+    called with the number of explained failures and the number of all failures.
     """
     until = scored if fail_fast and progress.stopped else ()
     remarks: list[str] = []

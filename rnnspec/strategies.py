@@ -27,7 +27,8 @@ def configs(
     dropout: bool = False,
     kind: str = UNGATED.name,
 ) -> Config:
-    """Draw configurations of a kind; they shrink to `RNN(1, 1)`, `GRUCell(1, 1)` and so on.
+    """Draw configurations of a kind; if your test fails, they shrink to `RNN(1, 1)`, `GRUCell(1,
+    1)` and so on.
 
     `input_size` and `hidden_size` are at most `max_size`, and `num_layers` is at most `max_layers`.
     The `dropout` argument is 0; use `dropout=True` to draw probabilities from 0 to 1. Arguments
@@ -59,9 +60,10 @@ def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> C
 
     `kind` is the kind of layer or cell, such as lstm or gru-cell. Use other keyword arguments to
     fix an axis to a value, which is an enum member or its text: `layout="packed"` is the same as
-    `layout=Layout.PACKED`. Cases shrink to sizes of 1 and the simplest value of every axis. Use
-    `rnnspec.draw_values(case)` to get the values of a case. Raises ValueError if the kind, an axis
-    or a value does not exist, or if the fixed values contradict each other or the kind.
+    `layout=Layout.PACKED`. If your test fails, cases shrink to sizes of 1 and the simplest value of
+    every axis. Use `rnnspec.draw_values(case)` to get the values of a case. Raises ValueError if
+    the kind, an axis or a value does not exist, or if the fixed values contradict each other or the
+    kind.
     """
     find_kind(kind)
     scope = Scope(kind=kind)

@@ -1,6 +1,6 @@
 """Format text for messages: lists and counts in words, and untrusted text made harmless.
 
-Text from an implementation must not control the terminal.
+Text from an implementation must not control your terminal: print it as `make_printable` returns it.
 """
 
 from __future__ import annotations

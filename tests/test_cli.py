@@ -502,7 +502,7 @@ def test_module_is_imported_before_the_target_is_resolved(
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert report["subject"] == "made_up:RNN"
-    assert "the target printed 6 bytes; it says: hello" in report["notes"]
+    assert "the target printed 6 bytes: hello" in report["notes"]
     assert err == ""
     assert not {"made_up", "registering"} & sys.modules.keys()
 

@@ -99,7 +99,7 @@ def test_several_processes_give_the_same_report(target: str) -> None:
 @pytest.mark.slow
 def test_output_printed_by_the_target_is_counted_once_and_kept_out_of_the_report() -> None:
     _, report, errors = run_command("targets.py:Wrong", 2)
-    assert "the target printed 9 bytes; it says: imported" in report["notes"]
+    assert "the target printed 9 bytes: imported" in report["notes"]
     assert errors == ""
 
 

@@ -90,10 +90,10 @@ def function(
     documented shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config`
     has the constructor's arguments. If you give `build`, the first argument is `build(config,
     dtype)` instead, which is called once per configuration and dtype. Further parameters are passed
-    if the function has them: `lengths` are the lengths of a packed input, which is padded, or None;
-    `training` is whether the layer is in training mode; `seed` is an integer for each call that
-    drops values, or None, and is the same after the same `torch.manual_seed`. A function that lacks
-    "final-state" returns `output` alone.
+    if your function has them: `lengths` are the lengths of a packed input, which is padded, or
+    None; `training` is whether the layer is in training mode; `seed` is an integer for each call
+    that drops values, or None, and is the same after the same `torch.manual_seed`. If you declare
+    that it lacks "final-state", it returns `output` alone.
 
     `weights` has the weights that your function uses, by name or template, as for `module`; by
     default, these are the documented parameters. `gates` is the order of the gates in them, if it
@@ -177,8 +177,8 @@ def layer(
 ) -> Adapter:
     """Return an adapter for a function on arrays that computes one layer in one direction.
 
-    It is called like `function`, and takes and returns states (N, H) without an axis of layers.
-    Features beyond that are not checked, and you need not declare them: more layers, other
+    Your function is called as by `function`, but takes and returns states (N, H) without an axis of
+    layers. Features beyond that are not checked, and you need not declare them: more layers, other
     directions, input without a batch, and the argument `batch_first` unless it is in `fixed`.
     Raises AdapterError.
     """

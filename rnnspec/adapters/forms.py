@@ -10,8 +10,8 @@ passed by keyword, and a result `_` is ignored.
 `h.by_direction` is a state whose rows are ordered by direction first instead of by layer. In
 `output.backward_first` and `h.backward_first`, the backward direction comes first.
 
-If a form of results has states and no output, the layer returns its final states alone. Its output
-then consists of the final states of calls on each prefix of the sequence.
+If your form of results has states and no output, the layer returns its final states alone. Its
+output then consists of the final states of calls on each prefix of the sequence.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def parse_results(text: str, kind: Kind, needed: Sequence[str] = (OUTPUT,)) -> F
     """
     form = _parse(text, (OUTPUT, *kind.states, IGNORED), needed, kind)
     if form.keywords:
-        raise AdapterError(f"{text!r}: what a call returns has no keywords")
+        raise AdapterError(f"{text!r}: the results of a call have no keywords")
     return form
 
 

@@ -11,12 +11,12 @@ SPELT_WITH_A_VOWEL = "AEFHILMNORSX"
 
 
 def suggest_kind(kind: Kind, fitting: Iterable[Kind]) -> str:
-    """Return `' kind is "rnn"; is this an LSTM? Say kind="lstm".'` if only one other kind fits."""
+    """Return `' kind is "rnn"; is this an LSTM? Use kind="lstm".'` if only one other kind fits."""
     found = list(fitting)
     if len(found) != 1 or found[0] == kind:
         return ""
     (other,) = found
-    return f' kind is "{kind.name}"; is this {add_article(other)}? Say kind="{other.name}".'
+    return f' kind is "{kind.name}"; is this {add_article(other)}? Use kind="{other.name}".'
 
 
 def add_article(kind: Kind) -> str:

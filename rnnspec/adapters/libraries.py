@@ -24,7 +24,7 @@ NUMBERS = "biufc"
 class Arrays(Enum):
     """The library whose arrays a function takes and returns.
 
-    Use DLPACK for any other library: the function gets objects that every `from_dlpack` accepts,
+    Use DLPACK for any other library: your function gets objects that every `from_dlpack` accepts,
     and returns arrays that `torch.from_dlpack` accepts.
     """
 

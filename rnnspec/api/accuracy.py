@@ -34,11 +34,12 @@ def accuracy(target: LayerTarget, *, watch: TaskWatcher | None = None, **options
     """Measure the errors of your layer and of a second layer on the same cases.
 
     The second layer is torch's own unless you set `against`. Use the same targets as for `check`;
-    the options are the fields of `rnnspec.AccuracyOptions`. `watch` is called with the number of
-    measured cases and the number of all cases. The result contains the errors by size, dtype and
-    output; use it as text (`format_text`), plain data (`as_dict`) or a picture (`draw_svg`).
-    Nothing is printed. Both layers run in this process. Raises CannotCheck (TargetError,
-    SelectionError, DeviceError) if nothing can be measured, and TypeError for an unknown option.
+    the options are the fields of `rnnspec.AccuracyOptions`. If you pass `watch`, it is called with
+    the number of measured cases and the number of all cases. The result contains the errors by
+    size, dtype and output; use it as text (`format_text`), plain data (`as_dict`) or a picture
+    (`draw_svg`). Nothing is printed. Both layers run in this process. Raises CannotCheck
+    (TargetError, SelectionError, DeviceError) if nothing can be measured, and TypeError for an
+    unknown option.
     """
     chosen = AccuracyOptions.from_keywords("accuracy", options)
     return run_accuracy(target, chosen, watch=watch)

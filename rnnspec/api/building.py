@@ -98,8 +98,9 @@ def _describe_refusal(target: Target, failure: Failure) -> str:
     if is_torch or not is_refused:
         return text
     return (
-        f"{text}. A layer is built from input_size and hidden_size, and --arg gives what else it "
-        f"needs; a model that contains one is checked by `rnnspec check-model {target.label}`"
+        f"{text}. rnnspec builds a layer from input_size and hidden_size; pass its other arguments "
+        "with --arg. To check a model that contains a layer, use `rnnspec check-model "
+        f"{target.label}`"
     )
 
 

@@ -67,15 +67,15 @@ def check(
 
     `target` is a class, a factory, a string such as 'package.module:attribute' or
     'path/to/file.py:attribute', or the name of a target that your project's file declares together
-    with its options. The options are the fields of `rnnspec.CheckOptions`. `watch` is called with
-    the number of cases done and the number of all cases. Nothing is printed. Raises CannotCheck
-    (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError for an
-    unknown option.
+    with its options. The options are the fields of `rnnspec.CheckOptions`. If you pass `watch`, it
+    is called with the number of cases done and the number of all cases. Nothing is printed. Raises
+    CannotCheck (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError
+    for an unknown option.
 
     Your target runs in this process by default. Use `isolate=True`, here or in your adapter, to run
     it in its own process; a crash or a hang is then a finding in the report. Each call may take
     `timeout` seconds, and the process may allocate `memory` MiB. If another process cannot import
-    the target, it runs in this process all the same, and a note in the report mentions this.
+    your target, it runs in this process all the same, and the report has a note about it.
     """
     target, options = read_target(target, options)
     chosen = CheckOptions.from_keywords("check", options)

@@ -38,16 +38,16 @@ def check_model(
 ) -> ModelReport:
     """Check your model that contains a recurrent layer.
 
-    `target` is a class, a factory or a string that names one. It is called with the option
+    `target` is a class, a factory or a string that names one. It is called with your option
     `arguments`, and must return a callable. The callable takes token ids below `vocabulary`, or
     `features` features per time step, and returns predictions of shape (batch, outputs) with
     readout="last" or (batch, sequence, outputs) with readout="every". Options that you leave out
     are inferred, and the report's notes list them: vocabulary and padding from the first embedding,
     otherwise features from the first recurrent layer, and the readout from the shape of a
-    prediction. The options are the fields of `rnnspec.ModelOptions`. `watch` is called with the
-    number of cases done and the number of all cases. Nothing is printed. Raises CannotCheck
-    (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError for an
-    unknown option.
+    prediction. The options are the fields of `rnnspec.ModelOptions`. If you pass `watch`, it is
+    called with the number of cases done and the number of all cases. Nothing is printed. Raises
+    CannotCheck (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError
+    for an unknown option.
 
     Use `isolate`, `timeout` and `memory` as in `rnnspec.check`: your model runs in this process
     unless `isolate` is true.

@@ -238,7 +238,7 @@ def _check_sizes(options: ModelOptions) -> None:
         raise SelectionError("give either --vocabulary N or --features N.")
     if options.batch == options.steps and options.batch not in (None, 1):
         raise SelectionError(
-            f"{options.steps}: give another number than that of the batch, so that the two "
+            f"{options.steps}: choose a number other than the batch size, so that the two "
             "dimensions can be distinguished.",
             "steps",
         )

@@ -73,7 +73,8 @@ def replay_finding(
 ) -> Replay:
     """Repeat a finding and return the outcome. Raises CannotCheck.
 
-    `debug` is called with the suite and the case, and may raise the same errors as the rule.
+    If you pass `debug`, it is called with the suite and the case, and may raise the same errors as
+    the rule.
     """
     suite, case = prepare_suite(target, options), read_case(finding)
     with keep_random_numbers():

@@ -61,7 +61,7 @@ def _make_cache() -> Any:
 PROVIDERS = "hypothesis.internal.conjecture.providers"
 REPLACEMENTS: tuple[tuple[str, str, Callable[[], Any]], ...] = (
     (PROVIDERS, "_get_local_constants", lambda: _find_no_numbers),
-    # It caches the constants that may be drawn, including those of modules that were found earlier.
+    # Hypothesis keeps the constants of modules that it found earlier, and may draw them.
     (PROVIDERS, "CONSTANTS_CACHE", _make_cache),
     ("hypothesis.core", "deterministic_PRNG", lambda: nullcontext),
 )
@@ -230,7 +230,7 @@ def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list
         try:
             collect()
         except AssertionError as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # Hypothesis hides it
+            if isinstance(error.__context__, KeyboardInterrupt):  # Hypothesis raises another error
                 raise KeyboardInterrupt from None
             raise
     return examples[1:] if len(examples) > 1 else examples

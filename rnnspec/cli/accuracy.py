@@ -54,8 +54,8 @@ def accuracy(
     An error is the distance from the exact value of the formula, in units in the last place of the
     dtype. The output lists the median of all elements, the 99th percentile, and the worst error
     with its case. "One step" starts each step from the states that the layer itself returned before
-    it, so that errors do not accumulate; "whole call" starts from the initial states. To find out
-    whether an error is larger than rounding can explain, use `rnnspec check`.
+    it, so that errors do not accumulate; "whole call" starts from the initial states. If you need
+    to know whether an error is larger than rounding can explain, use `rnnspec check`.
     """
     check_writable(json_path)
     check_writable(svg_path, "svg")

@@ -42,9 +42,9 @@ def adapt(
 ) -> int:
     """Find out the names of TARGET's weights, how to call it, and which features it lacks.
 
-    TARGET is a class or a factory of torch modules that takes two sizes. The declaration that is
-    printed is the source of an adapter, see docs/adapters.md. Use --write to keep it in a file of
-    yours, and check your layer through the adapter in that file.
+    TARGET is your class or factory of torch modules, which takes two sizes. The printed declaration
+    is the source of an adapter, see docs/adapters.md. Use --write to keep it in a file of yours,
+    and check your layer through the adapter in that file.
     """
     extra = dict(map(parse_argument, arguments))
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))

@@ -36,7 +36,8 @@ KIND = (
 def smoke(target: str, kind: str, **isolation: Any) -> int:
     """Check your adapter TARGET: names, shapes, dtypes, one call, and the features that it lacks.
 
-    It takes seconds. A layer without an adapter is checked as a layer with the documented names.
+    This takes seconds. If your layer has no adapter, it is checked as a layer with the documented
+    names.
     """
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     target, _ = read_target(target, {})

@@ -295,7 +295,7 @@ def find_file(target: str) -> SentFile | None:
 def _locate_error(error: CannotCheck) -> CannotCheck:
     """Add to a node's error that it was raised on the cluster."""
     if isinstance(error, TargetError):
-        hint = "the workers of the cluster must be able to import the target, and what it imports"
+        hint = "the workers of the cluster must be able to import the target and its modules"
         return TargetError(f"{error.message} (on a worker of the cluster; {hint})")
     if error.option is None:
         return error

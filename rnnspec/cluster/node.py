@@ -1,6 +1,6 @@
 """The code that runs on the workers of a Dask cluster: it uses processes to check parts of a run.
 
-This module must be importable on every machine of a cluster, and imports nothing slow.
+This module must be importable on every machine of your cluster, and imports nothing slow.
 """
 
 from __future__ import annotations

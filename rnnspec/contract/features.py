@@ -22,7 +22,7 @@ class Feature(Enum):
     STATE = ("state", "an initial state passed by the caller")
     STATE_CHECKS = ("state-checks", "the rejection of initial states of a wrong size")
     STATE_GRADIENTS = ("state-gradients", "the gradients of the initial state")
-    FINAL_STATE = ("final-state", "the final states in what a call returns")
+    FINAL_STATE = ("final-state", "the final states among the results of a call")
     GRADIENTS = ("gradients", "differentiation")
     SECOND_ORDER = ("second-order", "differentiating twice")
     FLOAT64 = ("float64", "float64")

@@ -92,7 +92,7 @@ def compare_fingerprints(
     """Return every passage that differs from the stored passage, by name.
 
     The values are "changed", "missing" (from the docstring) and "new" (in the docstring). You can
-    pass a `release` to compare with; by default it is the release that the clauses follow.
+    pass a `release` to compare with; unless you pass it, it is the release that the clauses follow.
     """
     old, new = load_fingerprints(page, release), compute_fingerprints(docstring)
     changed = {

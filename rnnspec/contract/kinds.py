@@ -1,4 +1,7 @@
-"""The kinds of recurrent layers and cells that a contract can describe."""
+"""The kinds of recurrent layers and cells that a contract can describe.
+
+If you add a kind, the oracle needs the equations of its step as well (docs/adding-a-kind.md).
+"""
 
 from __future__ import annotations
 

@@ -23,5 +23,5 @@ MEANINGS = {
     Part.VALUES: "the results of a call: shapes, layouts, states, dropout, numbers",
     Part.GRADIENTS: "first and second derivatives",
     Part.MODULE: "the layer as an nn.Module: parameters, state_dict, copies, side effects",
-    Part.INTERFACE: "the constructor and what is refused",
+    Part.INTERFACE: "the constructor, and the errors for wrong arguments",
 }

@@ -1,6 +1,6 @@
 """The file with a project's declarations of its targets and known deviations.
 
-It is `rnnspec.toml`, or the table `tool.rnnspec` of `pyproject.toml`, in the working directory or
+It is `rnnspec.toml`, or the table `tool.rnnspec` of `pyproject.toml`, in your working directory or
 in the nearest directory above it.
 """
 

@@ -75,7 +75,7 @@ def _covers_alike(
         is_predicted = search.suite.is_explained(fault.cause, seen, gradients=gradients)
         if is_predicted is not None:
             return is_predicted
-        if search.widen(case) is not None:  # few digits may show nothing of the cause
+        if search.widen(case) is not None:  # results with few digits may show nothing of the cause
             return True
     is_stopped = _stops_before_call(search, fault, case) if kind is FaultKind.BLOCKED else None
     if is_stopped is not None:
@@ -186,9 +186,8 @@ def _rests_on(
         followers = [each for each in followers if each.part is not Part.GRADIENTS]
 
     def lie_inside(about: frozenset[str]) -> bool:
-        own = (
-            about | {"steps"} if "initial_state" in about else about
-        )  # h_0 can replace an earlier step
+        # An initial state can replace an earlier step, so the rule may need a step less.
+        own = about | {"steps"} if "initial_state" in about else about
         own |= frozenset(SIZES) if rule.theme is Theme.CONSTRUCTION else frozenset()
         return all(
             is_in_any(search.suite.space, event.shown, fault.situations, own) for event in events
@@ -387,7 +386,7 @@ def find_cover(
 def find_same_stop(
     search: Search[CaseT, ObservedT], stops: Iterable[Blocker | None]
 ) -> Fault[CaseT] | None:
-    """Return the fault that stops calls in the only way that failures report, or None."""
+    """Return the fault that stops calls if all of these failures report that stop, or None."""
     # The fault may need other choices there: a layer that takes no state refuses every given state,
     # also the state that a rule or an earlier use passes.
     reported = set(stops) - {None}

@@ -35,7 +35,7 @@ class Fault(Generic[CaseT]):
     minimum     the first of them as a failure of the root, or another case if the root holds there
     events      the failures that are part of it
     cause       the mistake that explains all its cases, if it is known
-    avoided_by  the feature without which it stops nothing, which users can exclude by this name
+    avoided_by  the feature without which it stops nothing; you exclude it by this name
     beneath     the fault in the form of results that hides this fault until they are arranged
     """
 

@@ -253,8 +253,8 @@ def _explain(
 ) -> dict[Hypothesis, CaseCount]:
     """Return the hypotheses that enough cases confirm and no case refutes.
 
-    With `is_partial`, skip a case that refutes all remaining hypotheses if some of them explained
-    an earlier case.
+    If you set `is_partial`, skip a case that refutes all remaining hypotheses if some of them
+    explained an earlier case.
     """
     # The fastest cases come first, because hardly any hypothesis is left after the first case.
     tallies, number = {hypothesis: CaseCount() for hypothesis in hypotheses}, 0

@@ -115,8 +115,8 @@ class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[
     ) -> ExplainedSuite[CaseT, ObservedT] | None:
         """Return the suite of a subject that makes these mistakes and no others, or None.
 
-        Use it for this case only. With `gradients`, the causes are mistakes in gradients. None
-        means that no such subject can be made.
+        Use it for this case only. If you set `gradients`, the causes are mistakes in gradients.
+        None means that no such subject can be made.
         """
 
     def arrange_results(self) -> ExplainedSuite[CaseT, ObservedT]:
@@ -134,5 +134,5 @@ class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[
     def name_feature(self, case: CaseT, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields, or an empty string.
 
-        Users can exclude the feature by this name.
+        You exclude the feature by this name with `--without`.
         """

@@ -1,7 +1,8 @@
 """The layers of torch in its other modes, each with a proof that the mode was active.
 
-Each class is a layer of torch.nn whose calls use the mode. If the mode was not active, as with a
-compiler that falls back to eager mode, the call raises `NotInForce`.
+Each class is a layer of torch.nn whose calls use the mode, so you can check it like any layer. If
+the mode was not active, as with a compiler that falls back to eager mode, the call raises
+`NotInForce`.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _list_lines(found: Inferred, path: str | None) -> Iterator[str]:
 def _list_weights(found: Inferred) -> Iterator[str]:
     """Yield the lines about the parameters and the formula."""
     total = sum(map(len, (found.matched, found.by_name, found.unknown, found.unused)))
-    yield _align("weights", f"{len(found.matched)} of {total} shown by what the layer computes")
+    yield _align("weights", f"{len(found.matched)} of {total} identified by their effect")
     if found.by_name:
         yield _align("by name", ", ".join(found.by_name))
     if found.unknown:
@@ -145,7 +145,7 @@ def explain_rest(found: Inferred) -> str:
     many = "its parameters do" if not names else f"{', '.join(names)} do"
     verb = many if len(names) != 1 else f"{names[0]} does"
     text = f"{verb} not do what any part of the documented formula does"
-    text += ", and what is left by name and shape was taken" if found.by_name else ""
+    text += ", so its name and shape decided" if found.by_name else ""
     return ". ".join([text, *map(_describe_foreign, found.foreign)])
 
 

@@ -99,8 +99,8 @@ def read_constructor(
             names[documented] = own
     unknown = [name for name in needed if name not in names.values()]
     if unknown or (parameters and any(name not in names for name in SIZES)):
-        verb, listed = "is" if len(unknown) == 1 else "are", " and ".join(map(repr, unknown))
-        what = f"it is not known what {listed} {verb}" if unknown else "those are not two sizes"
+        listed = " and ".join(map(repr, unknown))
+        what = f"rnnspec cannot infer {listed}" if unknown else "these are not two sizes"
         given = f"Give {'it' if len(unknown) == 1 else 'them'} with --arg NAME=VALUE. Or name"
         raise AdapterError(
             f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. "

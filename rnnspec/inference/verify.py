@@ -62,8 +62,8 @@ def compare(
     """Return how an adapted layer differs from the reference, or None if they are equal.
 
     With `exact`, use numbers for which no sum rounds; if none does, the results must be equal.
-    With `gives_state`, pass a state if the layer takes one. Final states that the layer does not
-    return are not compared. Raises Failure if the layer cannot be called.
+    If you set `gives_state`, a state is passed if the layer takes any. Final states that the layer
+    does not return are not compared. Raises Failure if the layer cannot be called.
     """
     # The default seed is not the seed of the search (0), so that the comparison uses new numbers.
     numbers = _draw_exact(config, seed) if exact else draw_numbers(config, seed)
@@ -146,7 +146,7 @@ def find_difference(
 ) -> Mismatch | None:
     """Return how an adapted layer differs from the reference, or None if they are equal.
 
-    With `gives_state`, pass a state if the layer takes one.
+    If you set `gives_state`, a state is passed if the layer takes any.
     """
     try:
         return compare(adapter, config, dtype, gives_state=gives_state) or compare(

@@ -137,8 +137,8 @@ class WorkerError(Exception):
 class Crew:
     """The workers of a run.
 
-    Output of the target at import counts once per run. With `counts_imports=False`, it is counted
-    elsewhere.
+    Output of the target at import counts once per run. If you pass `counts_imports=False`, it is
+    counted elsewhere.
 
     number      the number of workers while cases are checked
     members     the workers that have not ended

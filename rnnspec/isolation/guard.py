@@ -110,7 +110,7 @@ class Guard:
     def begin_report(self, *, gives_up: bool) -> None:
         """Reset the waiting time. From now on, steps are interrupted if the user wishes to stop.
 
-        With `gives_up`, all steps are interrupted.
+        If you set `gives_up`, all steps are interrupted.
         """
         self.waited = 0.0
         self._is_reporting = True

@@ -311,8 +311,9 @@ class Journal:
                 self._close()
                 return
             raise SelectionError(
-                f"{self.path}: it cannot be written any more ({error.strerror}). What it has is "
-                f"kept: when that is mended, go on with --resume {self.path}.",
+                f"{self.path}: it cannot be written any more ({error.strerror}). Its results so "
+                "far are kept: when the cause is mended, continue with --resume "
+                f"{self.path}.",
                 self.option,
             ) from error
 

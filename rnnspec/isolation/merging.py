@@ -214,7 +214,7 @@ def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str
         what = "it" if is_one else "them"
         return f"{which} {'was' if is_one else 'were'} not checked; {remedy} {what}"
     missing = f"{which} {'is' if is_one else 'are'} missing"
-    return f"{reason}: {missing}; {remedy} what is missing"
+    return f"{reason}: {missing}; {remedy} the missing cases"
 
 
 def _describe_damage(found: Recorded) -> str:

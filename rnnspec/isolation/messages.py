@@ -21,7 +21,7 @@ LEVEL = 1
 """The level of compression: the fastest."""
 OTHER_CASES = "other cases were drawn"
 WHY_OTHER_CASES = (
-    "What the target offers decides which cases are drawn. Is it the same version of it?"
+    "The features of the target decide which cases are drawn. Is it the same version of it?"
 )
 
 

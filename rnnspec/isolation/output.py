@@ -72,8 +72,8 @@ def describe_output(count: int, head: bytes) -> str:
         return f"the target printed {_format_size(count)}"
     listed = " / ".join(shown)
     is_all = len(lines) <= MOST_LINES and count == len(head)
-    label = "it says" if is_all else "it begins"
-    return f"the target printed {_format_size(count)}; {label}: {listed}"
+    label = "" if is_all else "; it begins"
+    return f"the target printed {_format_size(count)}{label}: {listed}"
 
 
 def _cut(line: str) -> str:

@@ -150,7 +150,7 @@ class Reporting(Phase):
         changed = find_change(self.results.sources, ready.sources, is_same_machine=False)
         if changed:
             raise TargetError(
-                f"{target}: {changed} is not what it was when the cases were checked, so their "
+                f"{target}: {changed} has changed since the cases were checked, so their "
                 "results may be those of another layer; check them anew, or merge them where the "
                 "file is the same."
             )

@@ -44,8 +44,8 @@ def compute_results(
 ) -> Mapping[str, Numbers]:
     """Return the results by name, in the oracle's shapes, in this type of numbers.
 
-    With `shown`, the output of a single layer, each step starts from the hidden state in `shown`
-    before the step. The sequences must have equal lengths.
+    If you pass `shown`, the output of a single layer, each step starts from the hidden state in
+    `shown` before the step. The sequences must have equal lengths.
     """
     cell, kind = cell_of(problem.config), problem.config.kind_data
     alive = find_alive_steps(problem)

@@ -67,8 +67,9 @@ def measure_accuracy(
 ) -> Accuracy:
     """Measure both subjects on the cases of a plan.
 
-    `watch` is called with the number of finished cases and the number of all cases. If a subject
-    cannot compute a case, its errors are left out, with a note. Dropout is not measured.
+    If you pass `watch`, it is called with the number of finished cases and the number of all cases.
+    If a subject cannot compute a case, its errors are left out, with a note. Dropout is not
+    measured.
     """
     base = build_base_case(subject).replace(dropout=0.0)
     if all(each.offers(Feature.STATE) for each in (subject, other)):

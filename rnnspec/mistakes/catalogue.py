@@ -1,4 +1,8 @@
-"""All hypotheses."""
+"""All hypotheses.
+
+If you add a mistake, write a row in the module of its topic; if you add a module, list it here. See
+docs/adding-a-likely-cause.md.
+"""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ from rnnspec.subjects.steps import CALL, EARLIER_CALL
 SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
 """The factor of the bound of the required result, by the number of bytes of a number."""
 # Of the same predictions in float32, 96 % differ from the right output by more than 30 bounds,
-# which are ten tolerances; in bfloat16, 6 % differ by more than 3. So few cases in 16 bits are
-# evidence.
+# which are ten tolerances; in bfloat16, 6 % differ by more than 3. Therefore, few cases in 16
+# bits are evidence.
 SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
 """The number of tolerances by which a prediction must differ from the required result to be
 evidence."""

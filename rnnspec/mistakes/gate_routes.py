@@ -28,7 +28,7 @@ from rnnspec.reference.steps import step_of
 from rnnspec.reference.values import States
 
 WHERE = (EVERYWHERE, FORWARD, BACKWARD)
-# Below every gate except 0, and above zero, because it is a divisor.
+# Gates other than 0 are larger, so this limit only replaces the divisor 0.
 LEAST = 1e-300
 """The smallest value of a gate by which a gradient is divided."""
 

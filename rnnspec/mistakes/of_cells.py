@@ -98,7 +98,7 @@ def list_mistakes_of_cells(hypotheses: Iterable[Hypothesis], kind: Kind) -> Iter
 
 WORDS = {
     "first_input": ("the input of the first layer", "the input"),
-    "read_and_weights": ("what each layer reads and its weights", "the input and the weights"),
+    "read_and_weights": ("the input of each layer and its weights", "the input and the weights"),
     "read_state": ("the state that each step reads", "the state before"),
     "new_state": ("the new state of each step", "the new state"),
     "h_before": ("the hidden state before the step", "h_0"),

@@ -86,7 +86,7 @@ RULES_OF_STATES: dict[tuple[str, ...], tuple[str, ...]] = {
 """The rules about values that are not part of the output."""
 PLACES: tuple[tuple[str, str, About, tuple[str, ...], int], ...] = (
     ("input", "$first_input is", About.ONE_STEP, ("input",), 0),
-    ("read", "what each layer reads is", About.LAYERS, ("read",), 1),
+    ("read", "the input of each layer is", About.LAYERS, ("read",), 1),
     ("W_ih", "W_ih is", About.ONE_STEP, ("weight_ih",), 0),
     ("W_hh", "W_hh is", About.ONE_STEP, ("weight_hh",), 0),
     ("weights", "both weights are", About.ONE_STEP, ("weight_ih", "weight_hh"), 1),

@@ -134,12 +134,12 @@ INPUTS: tuple[tuple[str, str, Change], ...] = (
     ),
     (
         "input.late-in-circle",
-        "each step reads the input of the step before it, the first one that of the last",
+        "each step reads the input of the step before it, and the first step the input of the last",
         lambda data: data.roll(1, 0),
     ),
     (
         "input.early-in-circle",
-        "each step reads the input of the step after it, the last one that of the first",
+        "each step reads the input of the step after it, and the last step the input of the first",
         lambda data: data.roll(-1, 0),
     ),
     (

@@ -85,7 +85,7 @@ def is_sorted(model: nn.Module, interface: Interface) -> bool:
     lengths = ascending.clamp(min=1)
     try:
         call_once(model, interface, inputs.draw(0), lengths)
-    except Exception:  # perhaps because of their order
+    except Exception:  # the order of the lengths may be the reason
         with suppress(Exception):
             call_once(model, interface, inputs.draw(0), lengths.flip(0))
             return True

@@ -273,9 +273,9 @@ class ModelCall:
     ) -> object:
         """Return the results of the call. Raises Raised if the model raises.
 
-        Without `lengths`, every sequence has all steps. Initial states are moved to the device and
-        the dtype of the model's parameters, also if a method of the model returns them, in `state`
-        or within the expression.
+        Unless you pass `lengths`, every sequence has all steps. Initial states are moved to the
+        device and the dtype of the model's parameters, also if a method of the model returns them,
+        in `state` or within the expression.
         """
         return self.run(self.fill_scope(model, x, batch, steps, lengths))
 

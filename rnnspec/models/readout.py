@@ -146,7 +146,7 @@ def describe_gaps(reach: Reach) -> list[str]:
         return []
     return [
         f"the prediction at step {step} depends on positions before and after "
-        f"{_name_positions(gaps[step])}, but on nothing there: what was computed backwards may "
+        f"{_name_positions(gaps[step])}, but on nothing there: a reversed result may "
         "not be turned back in time, e.g. by .flip"
     ]
 

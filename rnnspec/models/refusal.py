@@ -18,8 +18,8 @@ COMPLETE = (
     "or (batch, steps, outputs) for predictions at every step. If it is meant to return that and "
     "the model is wrong, add --readout last or --readout every."
 )
-SAY_HOW = (
-    'Say how it is called, as in --call "model(x, lengths)[0]", an expression over model, x, '
+DESCRIBE_CALL = (
+    'Describe the call, as in --call "model(x, lengths)[0]", an expression over model, x, '
     "lengths, state, batch and steps. If it takes sequences of N steps only, add --steps N; if "
     "batches of N samples only, --batch N."
 )
@@ -64,8 +64,8 @@ def explain_refusal(
     unknown = [each.name for each in arguments if _is_unknown(each)]
     if unknown and not expression:
         names = " and ".join(map(repr, unknown))
-        reason = f"forward also takes {names}, and rnnspec does not know what to give."
-        return reason, 'Say how it is called: --call "model(x, ...)".'
+        reason = f"forward also takes {names}, and rnnspec does not know what to pass."
+        return reason, 'Describe the call: --call "model(x, ...)".'
     returned = [call for call, each in failed.items() if each.has_returned]
     lead = UNKNOWN_FORM if returned else "it cannot be called"
     call = next(iter([*returned, *failed]), "")
@@ -74,7 +74,7 @@ def explain_refusal(
     also = f" forward also takes {', '.join(map(repr, others))}." if others else ""
     reason = f"{lead}: {found.removesuffix('.')}.{also}"
     hint = "" if returned else _describe_input(model, interface)
-    how = SAY_HOW if not expression else COMPLETE if returned else ""
+    how = DESCRIBE_CALL if not expression else COMPLETE if returned else ""
     return reason, f"{hint} {how}".strip()
 
 

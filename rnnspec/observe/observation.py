@@ -233,7 +233,7 @@ class Observation:
         """Return the required result of each step, computed from the layer's own previous state.
 
         Returns None if the results do not contain these states. The default rounding is that of the
-        case. With `is_usual`, the bound is that of usual errors, see `oracle.certify`. Raises
+        case. If you set `is_usual`, the bound is that of usual errors, see `oracle.certify`. Raises
         Failure if the result with the states cannot be observed.
         """
         problem = self.expected.problem

@@ -105,8 +105,8 @@ def _bound_next_read(
 class Sums:
     """How the errors of the terms of a sum add.
 
-    In a proof, they add like magnitudes. With `is_usual`, they are independent of each other and
-    add like the root of the sum of their squares, which is not proved.
+    In a proof, they add like magnitudes. If you set `is_usual`, they are independent of each other
+    and add like the root of the sum of their squares, which is not proved.
     """
 
     rounding: Rounding

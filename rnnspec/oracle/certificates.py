@@ -80,8 +80,8 @@ def certify(
 
     `shown` is the result of the layer that `name_shown` names. The bound covers the errors of the
     layer under test and of this computation. It is inf, never NaN, where a value is not finite or
-    an intermediate may exceed the largest number of the dtype. With `is_usual`, it is the bound
-    that accurate sums do not exceed, though no proof excludes that correct sums do.
+    an intermediate may exceed the largest number of the dtype. If you set `is_usual`, it is the
+    bound that accurate sums do not exceed, though no proof excludes that correct sums do.
     """
     steps = _retrace(problem, shown, rounding, is_usual=is_usual)
     alive = steps[0].alive

@@ -29,7 +29,7 @@ UNMIX = (
 )
 PADDING_READ = (
     "Padding is read: the prediction for a sequence changes with the padding after its end. "
-    "(If your data is padded on the left, say so: --padding-side left.)"
+    "(If your data is padded on the left, add --padding-side left.)"
 )
 MASK = "# take the output at lengths - 1, or pool only over the steps before lengths"
 PACK_WITH_LENGTHS = (

@@ -4,7 +4,7 @@ The reference passes every value that it computes through the functions that are
 name of the value. A mistake is a set of such functions, and two mistakes are the composition of two
 sets.
 
-Functions that change the states as a whole use them by letter, as in {"h": ..., "c": ...}. The
+If your function changes the states as a whole, use them by letter, as in {"h": ..., "c": ...}. The
 state with a single letter is a separate value, such as "before.c".
 """
 
@@ -177,9 +177,9 @@ class Changes:
     def declare(cls, functions: Functions) -> Changes:
         """Return changes from functions of a value and of other values that they name.
 
-        The first parameter takes the value. Other parameters without a default have the names of
-        values that are known at that point, or `spot`. Raises ValueError if there is no value with
-        a name, or a function uses a value that is not known at that point.
+        The first parameter of your function takes the value. Give other parameters without a
+        default the names of values that are known at that point, or `spot`. Raises ValueError if
+        there is no value with a name, or a function uses a value that is not known at that point.
         """
         asked = (name for each in functions.values() for name in _list_parameters(each)[1:])
         return cls(
@@ -361,8 +361,8 @@ def _list_parameters(function: Callable[..., Any]) -> list[str]:
 def change_values(functions: Functions, holds: Holds | None = None) -> Changes:
     """Return changes from functions of named values.
 
-    With `holds`, they change values only where it is true. Raises ValueError in the same cases as
-    `declare`.
+    If you pass `holds`, they change values only where it is true. Raises ValueError in the same
+    cases as `declare`.
     """
     changes = Changes.declare(functions)
     return changes if holds is None else changes.limit(holds)

@@ -1,4 +1,4 @@
-"""Compare two runs by their reports or records."""
+"""Compare two runs by the reports or records that you kept of them."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _explain_doubt(report: Report) -> str:
     if report.stopped:
         return report.stop_reason or "the run was stopped early"
     if _count_errors(report):
-        return f"{_format_errors(report)}, which says nothing about it; {ask_for_report()}"
+        return f"{_format_errors(report)}, which shows nothing about it; {ask_for_report()}"
     unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
     rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
     return f"{rules} not reached often enough"

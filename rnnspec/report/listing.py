@@ -141,7 +141,7 @@ def format_releases(place: Clause | Promise) -> str:
 
 
 def describe_rule(rule: RuleText) -> dict[str, Any]:
-    """Return the explanation of a rule as plain data, as printed by `--json`."""
+    """Return the explanation of a rule as plain data, which you get with `--json`."""
     return {
         "rule": rule.id,
         "level": rule.level.value,
@@ -167,7 +167,7 @@ def describe_rule(rule: RuleText) -> dict[str, Any]:
 
 
 def describe_clause(clause: Clause, rules: Sequence[RuleText]) -> dict[str, Any]:
-    """Return the explanation of a clause as plain data, as printed by `--json`."""
+    """Return the explanation of a clause as plain data, which you get with `--json`."""
     return {
         "clause": clause.id,
         "level": clause.level.value,

@@ -63,12 +63,12 @@ ORIGIN = (
 PROVED = (
     "the largest error that rounding in {rounding} can explain, in whatever order sums are added"
 )
-USUAL = "that of every program for {rounding}, since what rounding can explain was not found"
+USUAL = "that of every program for {rounding}, since the largest rounding error was not found"
 USUAL_AS_SMALLER = (
     "that of every program for {rounding}, and less than rounding can explain at worst"
 )
 WRITTEN_OUT = (
-    "# What the reference of rnnspec gives is written out, since torch's own layer is wrong, too."
+    "# The values of rnnspec's reference are written out, because torch's own layer is wrong too."
 )
 CHOSEN = "Compared: the worst {some} of {all} elements."
 

@@ -1,4 +1,4 @@
-"""The report as a page: one HTML file that uses no script, no font and no other file."""
+"""The report as a page: one HTML file that you can open without scripts, fonts or other files."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def find_program(
     the fault, return the reason.
     """
     if finding.kind is FindingKind.CHECKER_ERROR:
-        return Program(missing="the check itself failed, which says nothing about the subject")
+        return Program(missing="the check itself failed, which shows nothing about the subject")
     kind = finding.case.config.kind_data
     if not kind.documented:
         return Program(missing=f"there is no documented {kind.noun} to compare with")

@@ -1,4 +1,4 @@
-"""Read reports from the JSON written by `--json`."""
+"""Read reports from the JSON that you wrote with `--json`."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def answer_questions() -> Iterator[None]:
 
 
 def ask_question() -> None:
-    """Announce that the next check uses further layers or calls.
+    """Announce that the next check of your rule uses further layers or calls.
 
     Raises Postponed if questions are postponed.
     """

@@ -317,13 +317,13 @@ def rule(
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule from a function that takes an observation and raises Violation.
 
-    The default id joins the names of the module and the function, with dashes for underscores.
-    Write the function's docstring in three paragraphs: the requirement, how it is checked, and the
+    The default id joins the names of your module and function, with dashes for underscores. Write
+    the function's docstring in three paragraphs: the requirement, how it is checked, and the
     mistakes that it finds ("Catches ..."). The default part is that of the theme, and `presupposes`
     adds to the part's facts. Use `of_cells` for the requirement of a cell if the layer's does not
-    fit. A rule passes only if it held in each of `spans`. Raises ValueError if there is no clause,
-    their levels differ, the docstring lacks a paragraph, the theme does not exist, the id is taken,
-    or a name in `about` is neither an axis nor a size.
+    fit. Your rule passes only if it held in each of `spans`. Raises ValueError if there is no
+    clause, their levels differ, the docstring lacks a paragraph, the theme does not exist, the id
+    is taken, or a name in `about` is neither an axis nor a size.
     """
     found = _find_clauses(clauses)
 

@@ -37,7 +37,7 @@ def write_states(parts: Sequence[str]) -> str:
 class Snippet:
     """Lines of Python that raise AssertionError for the subject and pass for torch.nn.RNN.
 
-    The lines can use `layer` (the subject), `reference` (torch.nn.RNN with the same weights),
+    Your lines can use `layer` (the subject), `reference` (torch.nn.RNN with the same weights),
     `given` (the arguments of the call), `x`, `h_0`, `config`, `torch`, and the helpers in `uses`.
     `imports` names the other modules that they need. In the program of a model, the lines can use
     `model`, and `x` unless they draw their own input first (`draws_input`).

@@ -1,6 +1,6 @@
 """The bank of layers: every planted bug and every correct implementation, by name.
 
-The docstring of a planted bug describes the bug. Its label (`labels.py`) names the rules that see
+If you plant a bug, describe it in its docstring. Its label (`labels.py`) names the rules that see
 it and the public report that it re-creates, if there is one.
 """
 

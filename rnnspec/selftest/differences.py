@@ -167,7 +167,7 @@ def find_difference(
     """Return the smallest use found that distinguishes two layers, or None if all uses agree.
 
     Half of the uses are cases of a check, but with another seed. At most `number` uses are drawn,
-    always the same for a seed. Without `smallest`, the first difference is returned.
+    always the same for a seed. Unless you set `smallest`, the first difference is returned.
     """
 
     def differ(case: Case) -> bool:

@@ -65,8 +65,8 @@ def build_model_matrix(
 ) -> Matrix:
     """Check models of the bank against all rules and return their kill matrix.
 
-    `names` are the models to check, by default the whole bank. `watch(done, total)` is called after
-    each model. Raises SelectionError for an unknown profile.
+    Pass the `names` of the models that you want to check, or None for the whole bank. `watch(done,
+    total)` is called after each model. Raises SelectionError for an unknown profile.
     """
     known = bank()
     chosen = names or tuple(known)

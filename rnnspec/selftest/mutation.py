@@ -403,10 +403,10 @@ def mutate_layer(
 ) -> Mutation:
     """Check mutants of a layer, and return the result of each.
 
-    With `log`, each result is written to a file at once, and results in the file are used again.
-    `watch` is called with the number of mutants done and of all mutants. You can end the run with
-    Ctrl-C and get the results so far. Raises CannotCheck if the layer cannot be changed or does not
-    conform, and SelectionError if an option is wrong or the file belongs to another run.
+    If you pass `log`, each result is written to a file at once, and results in the file are used
+    again. `watch` is called with the number of mutants done and of all mutants. You can end the run
+    with Ctrl-C and get the results so far. Raises CannotCheck if the layer cannot be changed or
+    does not conform, and SelectionError if an option is wrong or the file belongs to another run.
     """
     for name in ("mutants", "uses", "jobs"):
         check_integer(name, getattr(options, name), 1 if name == "mutants" else 0)

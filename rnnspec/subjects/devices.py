@@ -1,7 +1,7 @@
 """The capabilities of a device, found by trying it, and the handling of its random numbers.
 
-All other modules use the functions here. A missing capability of a device counts as a feature that
-the subject lacks, with the reason in the report.
+Use these functions if your code depends on the device. A missing capability of a device counts as a
+feature that the subject lacks, with the reason in the report.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Open refusals: decide whether an exception means that a subject lacks a feature.
 
-All code that distinguishes a missing feature from a broken feature uses this module. A feature is
+If you need to distinguish a missing feature from a broken feature, use this module. A feature is
 refused by NotImplementedError, by a keyword that does not exist, or by a message of the layer
 itself that names the feature as unsupported. Any other exception is a fault in a supported feature.
 `rnnspec check` ignores messages, since a layer with the documented arguments promises the features

@@ -1,4 +1,4 @@
-"""The steps of a subject. Every use of the subject is a step, so that it can be watched.
+"""The steps of a subject. If you use the subject, announce it as a step, so that it is watched.
 
 In a worker process, a watcher announces the current step, and prevents steps that would end the
 process.

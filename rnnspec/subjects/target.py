@@ -34,7 +34,8 @@ def make_form_error(text: str) -> TargetError:
         shown = ", ".join(names[:MOST_LISTED])
         more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
         return TargetError(
-            f"{place}: say what to check, such as '{place}:{names[0]}'. {path} has {shown}{more}."
+            f"{place}: name a class or function, such as '{place}:{names[0]}'. {path} has {shown}"
+            f"{more}."
         )
     form = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute'"
     if place.endswith(".py") and not path.is_file():

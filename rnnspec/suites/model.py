@@ -77,7 +77,7 @@ def rank_fault(rule: str) -> int:
     return 0 if rule.startswith("readout.") or rule in READING else 1
 
 
-UNMEASURED = "what the read-out sees was not measured, because the run was ended early"
+UNMEASURED = "the read-out was not measured, because the run was ended early"
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,11 @@ class PartTest:
     compared: Compared
 
     def check(self) -> None:
-        """Fail the test if the part has a fault, or if the time was over before it was compared.
+        """Fail your test if the part has a fault, or if the time was over before it was compared.
 
-        The test is skipped if other faults prevent the comparison of the part, or if torch does not
-        have the device. If nothing can be compared for any other reason, the first test fails with
-        that reason and the others are skipped.
+        Your test is skipped if other faults prevent the comparison of the part, or if torch does
+        not have the device. If nothing can be compared for any other reason, the first test fails
+        with that reason and the others are skipped.
         """
         import pytest
 
@@ -78,8 +78,8 @@ def comparison(
     """Parametrize a pytest test over the parts of a comparison; its argument `part` has `check()`.
 
     The parts are calls, values, uses and gradients. Use the same arguments as for
-    `rnnspec.compare`. All parts share a comparison, which the first test makes. A test that never
-    calls `part.check()` fails. Raises TypeError for an unknown option.
+    `rnnspec.compare`. All parts share a comparison, which the first test makes. Your test fails if
+    it never calls `part.check()`. Raises TypeError for an unknown option.
     """
     import pytest
 

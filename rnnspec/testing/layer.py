@@ -62,11 +62,11 @@ class RuleTest:
             return error
 
     def check(self) -> None:
-        """Fail the test if the rule fails or was not reached; skip it if the rule does not apply.
+        """Fail your test if the rule fails or was not reached; skip it if the rule does not apply.
 
-        The test is also skipped if the rule fails, or could not be checked, only because of a fault
-        that another rule names. If you did not select the test of that other rule, the first test
-        that fails because of the fault reports it.
+        Your test is also skipped if the rule fails, or could not be checked, only because of a
+        fault that another rule names. If you did not select the test of that other rule, the first
+        test that fails because of the fault reports it.
 
         A SHOULD rule fails your test only if you pass `strict=True`, and a NOTE rule only if you
         pass `strict_accuracy=True`. If torch does not have the device, the test is skipped with
@@ -104,7 +104,7 @@ class RuleTest:
             pytest.skip(str(error))
         self.run.refused = self.run.refused or self.rule.id
         if self.run.refused != self.rule.id:
-            pytest.skip(f"nothing can be checked, as the test of {self.run.refused} says")
+            pytest.skip(f"nothing can be checked, see the test of {self.run.refused}")
         pytest.fail(str(error), pytrace=False)
 
     def _fail_for_other(self, rule: str) -> None:
@@ -142,8 +142,8 @@ def conformance(
     """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
 
     The options are the fields of `rnnspec.CheckOptions`; the default profile is quick. All rules
-    share one run. A test that never uses the result of its rule fails, so call `rule.check()` or
-    read `rule.result`.
+    share one run. Your test fails if it never uses the result of its rule, so call `rule.check()`
+    or read `rule.result`.
 
     The list of tests is made before your target is built. If you do not pass `kind`, rnnspec
     assumes an nn.RNN unless the target is another layer of torch or derived from one. If nothing

@@ -26,8 +26,8 @@ def model_conformance(
     """Parametrize a pytest test over the rules of a model; its argument `rule` has `check()`.
 
     Your model is built and called as in `rnnspec.check_model`. The options are the fields of
-    `rnnspec.ModelOptions`; the default profile is quick. Use
-    `isolate`, `timeout` and `memory` as in `rnnspec.conformance`.
+    `rnnspec.ModelOptions`; the default profile is quick. Use `isolate`, `timeout` and `memory` as
+    in `rnnspec.conformance`. Your test fails if it never uses the result of its rule.
     """
     refuse_test(target, options, "model_conformance(Model)")
     chosen = ModelOptions.from_keywords("model_conformance", options, profile="quick")

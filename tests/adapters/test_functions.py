@@ -80,11 +80,11 @@ def test_a_malformed_result_of_a_function_is_explained_with_the_expected_form(
     function: Callable[..., Any],
 ) -> None:
     layer = adapt.layer(function, weights=written.WEIGHTS)(3, 5)
-    with pytest.raises(Malformed, match=r"for an LSTM .*Say kind=\"lstm\"$"):
+    with pytest.raises(Malformed, match=r"for an LSTM .*Use kind=\"lstm\"$"):
         layer(torch.zeros(4, 2, 3))
 
 
-QUESTION = 'kind is "rnn"; is this {}? Say kind="{}".'
+QUESTION = 'kind is "rnn"; is this {}? Use kind="{}".'
 WITHOUT_KIND = [
     (written.run_lstm, written.WEIGHTS, QUESTION.format("an LSTM", "lstm")),
     (written.exchange_gates, written.WEIGHTS, QUESTION.format("an LSTM", "lstm")),
@@ -167,9 +167,9 @@ DECLARED: list[tuple[dict[str, Any], str]] = [
     ({"needs_state": "yes"}, "needs_state='yes': it must be True or False"),
     ({"gates": "i, f, o, g"}, "cell, output. Write the 4 names, separated by commas."),
     ({"gates": ["input", "forget"]}, "give one text, such as gates='input, forget'"),
-    ({"gates": "update, reset, new"}, 'kind is "lstm"; is this a GRU? Say kind="gru".'),
-    ({"kind": "rnn", "gates": "input, forget, output, cell"}, 'an LSTM? Say kind="lstm".'),
-    ({"kind": "rnn", "weights": {"w": "weight_ih[input]"}}, 'an LSTM? Say kind="lstm".'),
+    ({"gates": "update, reset, new"}, 'kind is "lstm"; is this a GRU? Use kind="gru".'),
+    ({"kind": "rnn", "gates": "input, forget, output, cell"}, 'an LSTM? Use kind="lstm".'),
+    ({"kind": "rnn", "weights": {"w": "weight_ih[input]"}}, 'an LSTM? Use kind="lstm".'),
     ({"gradients": written.run_lstm}, "rnnspec calls it as run_lstm(config, x, h_0, weights, grad"),
     ({"arrays": torch}, "choose torch, numpy"),
 ]
@@ -199,7 +199,7 @@ def test_a_function_without_a_signature_is_taken_as_it_is() -> None:
 
 
 def test_forms_with_a_state_of_another_kind_are_refused() -> None:
-    with pytest.raises(CannotCheck, match=r'is this an LSTM. Say kind="lstm"'):
+    with pytest.raises(CannotCheck, match=r'is this an LSTM. Use kind="lstm"'):
         adapt.module(torch.nn.LSTM, weights={}, call="x, (h, c)", returns="output, (h, c)")
 
 
@@ -222,7 +222,7 @@ def test_a_report_notes_that_the_declaration_may_be_wrong() -> None:
 SAID = [
     (adapt.layer(written.exchange_gates, **LSTM), "gates: w, u and b stack the gates in the order"),
     (adapt.layer(written.return_three, **LSTM), "return_three returned 3 values; it must return"),
-    (adapt.layer(written.run_lstm, weights=written.WEIGHTS), 'Say kind="lstm".'),
+    (adapt.layer(written.run_lstm, weights=written.WEIGHTS), 'Use kind="lstm".'),
 ]
 
 

@@ -262,7 +262,7 @@ def test_a_wide_result_beside_the_output_is_no_second_direction() -> None:
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
-        (Two, AdapterError, "it is not known what 'vocabulary' is"),
+        (Two, AdapterError, "rnnspec cannot infer 'vocabulary'"),
         (Nothing, AdapterError, "returns an output of 5 units for each step"),
         (nn.Linear, TargetError, "has 20 parameters, too few for a recurrent layer"),
         (nn.Identity, TargetError, "has 0 parameters"),
@@ -442,8 +442,8 @@ class OneSize(half_done.MyRNN):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (WithHead, "takes input_size, hidden_size, output_size, and it is not known what 'output_"),
-        (OneSize, "takes size, and those are not two sizes. Name a function that takes both sizes"),
+        (WithHead, "takes input_size, hidden_size, output_size, and rnnspec cannot infer 'output_"),
+        (OneSize, "takes size, and these are not two sizes. Name a function that takes both sizes"),
     ],
 )
 def test_a_constructor_that_is_not_understood_is_refused(

@@ -240,7 +240,7 @@ class Channels(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (Typed, "takes rnn_type, ninp, nhid, nlayers, and it is not known what 'rnn_type' is"),
+        (Typed, "takes rnn_type, ninp, nhid, nlayers, and rnnspec cannot infer 'rnn_type'"),
         (Channels, "no call of it with an input of shape (7, 9, 3) or (9, 7, 3) returns an output"),
     ],
 )

@@ -95,7 +95,7 @@ class Planted:
 
 
 MOST = 8
-"""So many wrong cases are looked at."""
+"""The number of wrong cases that are examined."""
 CELL_LAYOUTS = (Layout.BATCHED, Layout.UNBATCHED)
 
 

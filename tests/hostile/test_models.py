@@ -80,7 +80,7 @@ REFUSED = {
     ),
     "SleepsAlways": (
         ("--timeout", "0.5"),
-        "it cannot be called: model(x) did not return within 0.5 s. Say how it is called, as in "
+        "it cannot be called: model(x) did not return within 0.5 s. Describe the call, as in "
         '--call "model(x, lengths)[0]", an expression over model, x, lengths, state, batch and '
         "steps. If it takes sequences of N steps only, add --steps N; if batches of N samples "
         "only, --batch N. If it needs longer, try --timeout 1.\n",

@@ -17,11 +17,11 @@ from rnnspec.text import make_data_printable, make_printable, read_message, read
     [
         (0, b"", ""),
         (1, b"\n", "the target printed 1 byte"),
-        (6, b"hello\n", "the target printed 6 bytes; it says: hello"),
+        (6, b"hello\n", "the target printed 6 bytes: hello"),
         (10, b"a\n\nb\nc\nd\n", "the target printed 10 bytes; it begins: a / b / c"),
         (812_000_000, b"x" * 90, f"the target printed 812 MB; it begins: {'x' * 80}..."),
-        (5, b"\x1b[31m", r"the target printed 5 bytes; it says: \x1b[31m"),
-        (3, b"\xff\xfe\n", r"the target printed 3 bytes; it says: \xff\xfe"),
+        (5, b"\x1b[31m", r"the target printed 5 bytes: \x1b[31m"),
+        (3, b"\xff\xfe\n", r"the target printed 3 bytes: \xff\xfe"),
     ],
 )
 def test_output_is_cut_and_counted(count: int, head: bytes, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -60,7 +61,12 @@ GRAMMAR: dict[str, tuple[set[str], set[str], set[str]]] = {
     "skipped": (set(), {"message"}, set()),
 }
 """The parts of JUnit XML that its common schemas share: children, and attributes that an element
-must and may have."""
+must and may have.
+
+JUnit has no schema of its own, and no maintained package contains those of its readers. If you name
+the file of a schema in `JUNIT_SCHEMA`, such as `junit-10.xsd` of the xUnit plugin of Jenkins, and
+install `xmlschema`, the reports are checked against it as well.
+"""
 
 
 def assert_is_junit(element: ElementTree.Element) -> None:
@@ -80,6 +86,8 @@ def test_junit_has_the_form_that_its_readers_share() -> None:
         suite = ElementTree.fromstring(format_junit(report).partition("\n")[2])
         assert suite.tag == "testsuite"
         assert_is_junit(suite)
+        if path := os.environ.get("JUNIT_SCHEMA"):
+            pytest.importorskip("xmlschema").validate(format_junit(report), path)
         assert len({(case.get("classname"), case.get("name")) for case in suite}) == len(suite)
 
 

@@ -277,7 +277,7 @@ def test_call_that_raises_is_shown_where_results_are_random() -> None:
 def test_error_of_the_checker_has_no_program() -> None:
     finding = Finding(0, Case(config=Config(1, 1)), "oops", kind=FindingKind.CHECKER_ERROR)
     assert find_program(resolve_target(Off), finding) == Program(
-        missing="the check itself failed, which says nothing about the subject"
+        missing="the check itself failed, which shows nothing about the subject"
     )
 
 

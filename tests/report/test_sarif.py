@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,17 +142,24 @@ ESSENTIAL = {
 }
 """The parts of SARIF 2.1.0 that a report has, as sections 3.13 to 3.49 of the standard define them.
 
-The whole schema of the standard accepts the same files; its licence is not that of this project.
+No maintained package contains the whole schema of the standard, and its licence is not that of this
+project. If you name its file in `SARIF_SCHEMA`, the reports are checked against it as well.
 """
+
+
+def list_schemas() -> list[Any]:
+    """Return the schema of this module, and the schema in the file that `SARIF_SCHEMA` names."""
+    path = os.environ.get("SARIF_SCHEMA")
+    return [ESSENTIAL, *([json.loads(Path(path).read_text(encoding="utf-8"))] if path else [])]
 
 
 def read_sarif(report: Report) -> Any:
     """Return the only run of a report as SARIF, which has the form of the standard."""
     data = json.loads(format_sarif(report))
-    validator = jsonschema.Draft202012Validator(
-        ESSENTIAL, format_checker=jsonschema.FormatChecker()
-    )
-    assert not [each.message for each in validator.iter_errors(data)]
+    for schema in list_schemas():
+        make = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+        validator = make(schema, format_checker=jsonschema.FormatChecker())
+        assert not [each.message for each in validator.iter_errors(data)]
     (run,) = data["runs"]
     return run
 

@@ -292,7 +292,7 @@ def test_the_table_has_a_probe_for_every_bug_and_no_others() -> None:
 
 
 MOST_NAMED_OFTEN = 64
-"""So many bugs are named in more than two modules of tests. This number may only fall: a bug is
+"""Limit on the bugs that are named in more than two modules of tests. It may only fall: a bug is
 named where it is shown to be one, and where its rule sees it; a test that needs any wrong layer has
 one of its own, or one of `tests.engine.subjects`."""
 

@@ -74,9 +74,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 FORM = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got "
 HAS = "has FastRNN, make."
 WRONG = {
-    "layers_": f"layers_: say what to check, such as 'layers_:FastRNN'. layers_.py {HAS}",
+    "layers_": f"layers_: name a class or function, such as 'layers_:FastRNN'. layers_.py {HAS}",
     "package_.fast": (
-        f"package_.fast: say what to check, such as 'package_.fast:FastRNN'. package_/fast.py {HAS}"
+        "package_.fast: name a class or function, such as 'package_.fast:FastRNN'. "
+        f"package_/fast.py {HAS}"
     ),
     "package_": f"{FORM}'package_'.",
     "quux.py": f"{FORM}'quux.py'.",
@@ -87,9 +88,9 @@ WRONG = {
     ),
     "torch.nn.RNN": f"{FORM}'torch.nn.RNN'. Did you mean 'torch.nn:RNN'?",
     "layers_.py": (
-        f"layers_.py: say what to check, such as 'layers_.py:FastRNN'. layers_.py {HAS}"
+        f"layers_.py: name a class or function, such as 'layers_.py:FastRNN'. layers_.py {HAS}"
     ),
-    "layers_:": f"layers_: say what to check, such as 'layers_:FastRNN'. layers_.py {HAS}",
+    "layers_:": f"layers_: name a class or function, such as 'layers_:FastRNN'. layers_.py {HAS}",
     ":FastRNN": f"{FORM}':FastRNN'.",
     "": f"{FORM}''.",
     "layer_:FastRNN": "layer_:FastRNN: no module named 'layer_'. Did you mean 'layers_'?",

@@ -1,4 +1,7 @@
-"""The discrete axes of a case: a module for each axis, an object for each value."""
+"""The discrete axes of a case: a module for each axis, an object for each value.
+
+If you add a value, define it in the module of its axis (docs/adding-an-axis-value.md).
+"""
 
 from __future__ import annotations
 
@@ -79,9 +82,9 @@ AXES: tuple[Axis, ...] = (
     Axis("dtype", tuple(DType), "the dtype of everything"),
     Axis("float32_precision", tuple(Float32Precision), "whether products may be rounded to TF32"),
     Axis("memory_layout", tuple(MemoryLayout), "how input and state are laid out in memory"),
-    Axis("prior_use", PRIOR_USES, "what happened to the layer before"),
+    Axis("prior_use", PRIOR_USES, "how the layer was used before the call"),
     Axis("constructor_style", tuple(ConstructorStyle), "how the constructor is called"),
-    Axis("distribution", tuple(Distribution), "what the numbers are drawn from"),
+    Axis("distribution", tuple(Distribution), "the distribution of the numbers"),
 )
 
 AXIS: dict[str, Axis] = {axis.name: axis for axis in AXES}

@@ -124,7 +124,7 @@ def _call_on_meta(
 ) -> MetaCall:
     """Call a new model on the meta device.
 
-    With `find`, replace the devices that it returns for the model by the meta device.
+    If you pass `find`, replace the devices that it returns for the model by the meta device.
     """
     mismatch, mixture = StateMismatch("device"), MixtureRecorder(META)
     try:

@@ -164,7 +164,7 @@ def assert_certified(
 
     At large sizes, the bound on whole trajectories would allow any number. If the layer shows its
     hidden states and the result visibly differs from the oracle's, each step is computed from the
-    state that the layer returned before it, and compared within the bound of one step. With
+    state that the layer returned before it, and compared within the bound of one step. If you set
     `is_usual`, the errors must be as small as they usually are.
     """
     got = observation.get_result(quantity)[place]
@@ -285,7 +285,7 @@ def make_second_call(
 ) -> Observation:
     """Return a second call of the same layer, with some fields of the case changed.
 
-    It uses the numbers of the checked call unless `values` is given. The checked call is made
+    It uses the numbers of the checked call unless you pass `values`. The checked call is made
     before this function returns.
     """
     _ = observation.call

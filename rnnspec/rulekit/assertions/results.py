@@ -83,7 +83,7 @@ def assert_weights(
 ) -> None:
     """Raise Violation if the layer's weights differ in any bit from `expected`.
 
-    By default, these are the weights of the case, and the layer is that of the observation.
+    Unless you pass them, these are the weights of the case and the layer of the observation.
     """
     right = observation.values.weights if expected is None else expected
     for name, value in (layer or observation.prepared).weights().items():
@@ -101,7 +101,7 @@ def assert_gradients(
 ) -> None:
     """Raise Violation if a named gradient is missing or differs from the oracle's.
 
-    `results` are the results that were differentiated, by default all; they appear in the default
+    Name the `results` that you differentiated, unless these are all; they appear in the default
     snippet. Use the lines `before` to change the arguments of the call.
     """
     for name in names:
@@ -203,8 +203,8 @@ def fail_only_if_right_elsewhere(
 ) -> None:
     """Run a check; re-raise its violation only if a new layer passes in the case `elsewhere`.
 
-    The fault then comes from the differences between the two cases. Use `there` for a different
-    check of the other case.
+    The fault then comes from the differences between the two cases. Use `there` if you check the
+    other case differently.
     """
     try:
         check(observation)

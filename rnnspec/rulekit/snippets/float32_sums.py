@@ -64,7 +64,7 @@ assert errors[0] <= max(2 * errors[1], 4 * torch.finfo(x.dtype).eps), errors"""
 def compare_results_alone(snippet: Snippet) -> Snippet | None:
     """Return such lines with a comparison of the results themselves, or None for other lines.
 
-    Use it with a tolerance that sums in float32 keep.
+    Use it if you have a tolerance that sums in float32 keep.
     """
     if not snippet.code.endswith(COMPARISON):
         return None

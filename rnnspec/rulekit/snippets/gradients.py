@@ -34,7 +34,7 @@ assert not found.narrow(time, cut, x.shape[time] - cut).any(), found""",
 def show_leak_to_samples(case: Case, sample: int, *, from_states: bool) -> Snippet:
     """Return lines that differentiate the results of a sample with respect to the others.
 
-    With `from_states`, its final states are differentiated as well as its output.
+    If you set `from_states`, its final states are differentiated as well as its output.
     """
     axes = name_sample_axes(case)
     axis, states = axes["axis"], axes["states"]

@@ -129,8 +129,8 @@ def assert_gradients_under_mask(
     """Raise Violation if the gradients of the observed call differ from the oracle's under its
     mask.
 
-    With `again`, the call is differentiated once more. With the distribution `readable`, only
-    gradients of the output that the mask decides are compared. The lines of `program` may use
+    If you set `again`, the call is differentiated once more. With the distribution `readable`, only
+    gradients of the output that the mask decides are compared. Your lines of `program` may use
     `wide`.
     """
     case, snippet = observation.case, add_wide_input(observation.case, program)

@@ -26,7 +26,7 @@ PARAMETERS = (*WEIGHTS, *BIASES)
 class Planted(Plain):
     """The plain layer with a bug.
 
-    The docstring of each subclass describes the bug, and its label names the rules that see it and
+    Describe the bug in the docstring of your subclass. Its label names the rules that see it and
     the public report that it re-creates, if any.
     """
 
@@ -99,7 +99,7 @@ class Row:
 class Planter:
     """Plants bugs that change named values, for a module and its kind of layer.
 
-    Assign each bug to the name of its class, and call `name_classes` at the end of the module.
+    Assign each bug to the name of its class, and call `name_classes` at the end of your module.
     """
 
     module: str
@@ -117,10 +117,10 @@ class Planter:
     ) -> type[nn.Module]:
         """Return a planted bug.
 
-        `rules` has the ids of rules, separated by spaces. The first parameter of each function
-        receives the value, and the others receive values and names that are known there; with
-        `where`, the value is changed only at places for which it is true. Raises ValueError if a
-        value or flag does not exist.
+        `rules` has the ids of rules, separated by spaces. The first parameter of each of your
+        functions receives the value, and the others receive values and names that are known there.
+        If you pass `where`, the value is changed only at places for which it is true. Raises
+        ValueError if a value or flag does not exist.
         """
         changes = change_values(functions)
         changes = changes if where is None else changes.require(where)

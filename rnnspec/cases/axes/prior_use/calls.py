@@ -145,7 +145,7 @@ def list_changes_of_layout(case: Case) -> list[Changes]:
 
 
 def _choose_other_sizes(case: Case) -> Changes:
-    """Return sizes for an earlier call: in half of the cases, all that can be smaller are."""
+    """Return sizes for an earlier call: smaller in half of the cases, and larger in the others."""
     if (case.seed // 2) % 2 and case.batch > 1:
         return {"batch": case.batch - 1, "steps": max(1, case.steps - 1)}
     return {"batch": case.batch + 2, "steps": case.steps + 1}
@@ -159,8 +159,8 @@ def spread_lengths(steps: int, batch: int) -> tuple[int, ...]:
 def redistribute_lengths(lengths: tuple[int, ...]) -> tuple[int, ...]:
     """Return different lengths with the same count and the same sum.
 
-    The longest gives a step to the shortest, or takes a step from it if they differ by less
-    than two. Then all rotate. If there is no step to move, they only rotate.
+    A step moves from the longest to the shortest sequence, or the other way if they differ by less
+    than two, unless the shortest has no step to spare. Then the lengths are rotated.
     """
     found = list(lengths)
     longest = found.index(max(found))
