@@ -216,7 +216,7 @@ def _check_new_weights(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     if session.is_first_wrong(first):
         return
     case = replace(session.case, condition=REDRAWN)
-    pair.load(case, session.candidate)
+    pair.load(case, session.candidate, pair.build_reference(case))
     got, wanted = session.call_candidate(session.given), pair.compute_exactly(case, session.given)
     if session.differ(wanted, got) and are_equal(got, first):
         text = "weights that are loaded after a call do not change the results of the next call"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspec.comparing.beside import call_beside
 from rnnspec.comparing.evaluation import (
     SLACK,
     UNITS,
@@ -19,6 +22,7 @@ from rnnspec.comparing.evaluation import (
     Results,
 )
 from rnnspec.comparing.proved import Proof, find_proof
+from rnnspec.comparing.rows import estimate_work
 from rnnspec.models.steps import find_cause, phrase_error
 from rnnspec.subjects.failures import Ended, Failure, Unsupported
 
@@ -48,6 +52,9 @@ class ResultDifference:
     tolerances: tuple[float, ...] = ()
 
 
+# A process more takes some hundredths of a second.
+LONG = 1e10
+"""A case with more work than this calls the reference in a process of its own."""
 REFUSALS = (AssertionError, ValueError, NotImplementedError)
 
 
@@ -65,14 +72,20 @@ def compare_case(pair: Pair, case: PairCase, draws: int | None = None) -> Result
     `draws` is that of `Pair.compute_expected`. Raises Failure if the reference refuses the case.
     """
     given = pair.make_given(case)
-    try:
-        got = pair.call(pair.recipe.candidate, pair.build_candidate(case), given, case)
-    except Ended as error:
-        return describe_failure(error)
-    except Failure as error:
-        pair.call_reference(case, given)
-        return describe_failure(error)
-    single = pair.call_reference(case, given)
+    with ExitStack() as stack:
+        try:
+            reference, candidate = pair.build_both(case)
+            call = partial(pair.call, pair.recipe.reference, reference, given, case)
+            is_long = estimate_work(pair, case.sizes) > LONG
+            beside = call_beside(call, pair.device, is_long=is_long)
+            call_reference = stack.enter_context(beside)
+            got = pair.call(pair.recipe.candidate, candidate, given, case)
+        except Ended as error:
+            return describe_failure(error)
+        except Failure as error:
+            pair.call_reference(case, given)
+            return describe_failure(error)
+        single = call_reference()
     if not are_near(single, got):
         expected = pair.compute_expected(case, given, draws, single)
         found = find_difference(expected, got)

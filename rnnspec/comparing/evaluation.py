@@ -188,6 +188,7 @@ class Pair:
     free          the names of the sizes that no parameter has, such as that of the batch
     draws         how often roundings are drawn
     moves         the moves that were found so far, by the sizes that parameters have
+    counts        how many parameters the reference has, by sizes
     operations    how many functions of torch a case calls
     proved        the cases so far that had proved bounds
     deadline      the time at which no further call begins
@@ -202,6 +203,7 @@ class Pair:
     draws: int = DRAWS
     device: str = "cpu"
     moves: dict[tuple[Any, ...], Move] = field(default_factory=dict)
+    counts: dict[tuple[tuple[str, int], ...], int] = field(default_factory=dict)
     operations: Growth = field(default_factory=Growth)
     proved: list[PairCase] = field(default_factory=list)
     deadline: float = math.inf
@@ -224,11 +226,23 @@ class Pair:
 
     def build_reference(self, case: PairCase) -> nn.Module:
         """Return a new reference for a case, in float32."""
+        return move_module(self._build_on_cpu(case), self.device)
+
+    def _build_on_cpu(self, case: PairCase) -> nn.Module:
         module = self.recipe.build(self.recipe.reference, case.sizes, case.seed)
         case.condition.prepare_weights(module)
         if self.change is not None:
             self.change(module)
-        return move_module(module.train(case.training), self.device)
+        return module.train(case.training)
+
+    def build_both(self, case: PairCase) -> tuple[nn.Module, nn.Module]:
+        """Return a new reference, and a new candidate with its weights. Raises Raised."""
+        reference = self._build_on_cpu(case)
+        candidate = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
+        self.load(case, candidate, reference)
+        modules = (reference, candidate.train(case.training))
+        moved = [move_module(each, self.device) for each in modules]
+        return moved[0], moved[1]
 
     def changes_weights(self, case: PairCase) -> bool:
         """Return whether `change` changes any weight of the reference."""
@@ -239,15 +253,12 @@ class Pair:
 
     def build_candidate(self, case: PairCase) -> nn.Module:
         """Return a new candidate for a case. Raises Raised."""
-        module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
-        self.load(case, module)
-        return move_module(module.train(case.training), self.device)
+        return self.build_both(case)[1]
 
-    def load(self, case: PairCase, candidate: nn.Module) -> None:
-        """Give the weights of a case to a candidate. Raises Raised."""
+    def load(self, case: PairCase, candidate: nn.Module, reference: nn.Module) -> None:
+        """Give the weights of a case, which the reference has, to a candidate. Raises Raised."""
         move = self.move
         if move.is_complete:
-            reference = replace(self, device="cpu").build_reference(case)
             move = self.find_move(case.sizes, reference, candidate)
         if move.is_complete:
             move.apply(reference, candidate)

@@ -169,7 +169,7 @@ def _rename(pair: Pair, case: PairCase, gradients: Gradients) -> Gradients:
     how = pair.move.how
     if how is Moved.NAMES:
         return gradients
-    reference, candidate = pair.build_reference(case), pair.build_candidate(case)
+    reference, candidate = pair.build_both(case)
     move = pair.find_move(case.sizes, reference, candidate)
     if how is Moved.ORDER:
         shapes = {name: each.shape for name, each in candidate.named_parameters()}

@@ -200,8 +200,8 @@ def _write_builds(pair: Pair, case: PairCase, first: str, second: str) -> Iterat
     if pair.move.how is Moved.NAMES:
         yield "candidate.load_state_dict(reference.state_dict())"
     elif pair.move.how is Moved.ORDER:
-        modules = pair.build_reference(case), pair.build_candidate(case)
-        yield f"partners = {dict(pair.find_move(case.sizes, *modules).partners)!r}"
+        partners = pair.find_move(case.sizes, *pair.build_both(case)).partners
+        yield f"partners = {dict(partners)!r}"
         yield "theirs = dict(reference.named_parameters())"
         yield "for name, mine in candidate.named_parameters():"
         yield "    value = theirs[partners[name]].data"

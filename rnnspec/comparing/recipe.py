@@ -26,6 +26,7 @@ from rnnspec.errors import TargetError
 from rnnspec.models.copying import copy_model, set_mode, wrap_as_module
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
+from rnnspec.subjects.devices import seed_torch
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.target import Target, resolve_target
@@ -106,7 +107,7 @@ class Recipe:
             given = self.inputs()
             if self.spots is not None:
                 given = place_sizes(given, sizes, self.spots, of_call=True)
-            torch.manual_seed(seed)  # so that a program need not know how the file draws them
+            seed_torch(seed, "cpu")  # so that a program need not know how the file draws them
             return given.replace_values([draw_again(each) for each in given.list_values()])
 
     @contextmanager

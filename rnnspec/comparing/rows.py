@@ -196,13 +196,15 @@ def _list_shapes(pair: Pair, sizes: Sizes) -> list[torch.Size]:
 
 def count_parameters(pair: Pair, sizes: Sizes) -> int:
     """Return how many parameters the reference has, built without memory if that is possible."""
-    side = pair.recipe.reference
-    try:
-        with torch.device("meta"):
+    side, key = pair.recipe.reference, tuple(sizes.items())
+    if key not in pair.counts:
+        try:
+            with torch.device("meta"):
+                module = pair.recipe.build(side, sizes, 0)
+        except Exception:  # a constructor may compute with its weights
             module = pair.recipe.build(side, sizes, 0)
-    except Exception:  # a constructor may compute with its weights
-        module = pair.recipe.build(side, sizes, 0)
-    return sum(each.numel() for each in module.parameters())
+        pair.counts[key] = sum(each.numel() for each in module.parameters())
+    return pair.counts[key]
 
 
 def _find_input_sizes(pair: Pair, base: Sizes) -> list[str]:

@@ -152,7 +152,7 @@ class Crew:
     def __init__(self, job: Job, number: int, *, counts_imports: bool = True) -> None:
         self.job = job
         self.number = number
-        self.context = choose_context()
+        self.context = choose_context(job.is_task)
         self.output = Output()
         self.members: list[Member] = []
         self.casualties = Casualties()
@@ -178,7 +178,7 @@ class Crew:
                 if self._failed_starts > MOST_FAILED_STARTS:
                     raise WorkerError(f"no worker can be started: {error!r}") from error
                 time.sleep(POLL_SECONDS)
-                self.context = choose_context()
+                self.context = choose_context(self.job.is_task)
                 continue
             self._has_started = True
             # Count only failures in a row: in a long run, the server may end now and then.

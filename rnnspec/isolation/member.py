@@ -24,12 +24,13 @@ from rnnspec.isolation.worker import WorkerStart, serve, set_environment
 
 PRELOADED = [
     "rnnspec.isolation.server",
-    "rnnspec.api",
     "rnnspec.cli",
     "rnnspec.isolation.checker",
     "rnnspec.isolation.worker",
 ]
 """Modules that a server imports once, so that a worker forked from it starts at once."""
+OF_CHECKS = ["rnnspec.api.layer", "rnnspec.api.model"]
+"""Further ones, which take 2 s and are not needed by most tasks."""
 BETWEEN_STEPS = 5.0
 """A worker may take this many times the limit of a step between two steps."""
 MARGIN = 1.0
@@ -38,8 +39,8 @@ LAST_WORDS = 5.0
 """Seconds that a process may take to end after it has closed its connection."""
 
 
-def choose_context() -> Any:
-    """Return the multiprocessing context used to start workers.
+def choose_context(is_task: bool) -> Any:
+    """Return the multiprocessing context used to start workers, for a task or for a check.
 
     On Linux, workers are forked from a server that has imported torch and none of the user's
     modules. On other systems, where forking torch is not safe, every worker is a new process.
@@ -47,7 +48,7 @@ def choose_context() -> Any:
     if sys.platform != "linux":
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload([*PRELOADED, *(() if is_task else OF_CHECKS)])
     with _hide_main_module(), _change_environment({**describe_import_path(), IS_SERVER: "1"}):
         forkserver.ensure_running()
     return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from torch.nn.utils.rnn import pack_sequence
 import rnnspec
 from rnnspec.api.compare import run_comparison
 from rnnspec.comparing import calls, comparison, rows
+from rnnspec.comparing.beside import call_beside
 from rnnspec.comparing.conditions import NumberCondition, remember
 from rnnspec.comparing.differences import are_near, find_difference, find_unexplained
 from rnnspec.comparing.evaluation import SLACK, ExpectedResults, Pair, PairCase
@@ -350,3 +352,21 @@ def test_weights_are_found_whole_transposed_and_in_parts() -> None:
     move.apply(reference, candidate)
     for value, expected in zip(candidate, (weight_hh, weight_ih.T, bias_ih[5:10]), strict=True):
         assert torch.equal(value, expected)
+
+
+def test_long_call_of_the_reference_runs_beside_the_candidate() -> None:
+    """Its results are the same, and if its process ends or raises, it is made in this process."""
+    one = torch.ones(3)
+    with call_beside(lambda: {"process": one * os.getpid()}, "cpu", is_long=True) as take:
+        assert (take()["process"] != os.getpid()).all()
+    with call_beside(lambda: {"process": one * os.getpid()}, "cpu", is_long=False) as take:
+        assert (take()["process"] == os.getpid()).all()
+    parent = os.getpid()
+
+    def end() -> dict[str, torch.Tensor]:
+        if os.getpid() != parent:
+            os._exit(3)
+        raise ValueError("here")
+
+    with call_beside(end, "cpu", is_long=True) as take, pytest.raises(ValueError, match="here"):
+        take()

@@ -194,7 +194,7 @@ def test_wrong_options_are_refused_by_a_worker_as_here() -> None:
 
 @pytest.mark.slow
 def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "choose_context", lambda: get_context("spawn"))
+    monkeypatch.setattr(crew, "choose_context", lambda _: get_context("spawn"))
     report = rnnspec.check(f"{HOSTILE}:LeavesWithSuccess", isolate=True, **{**FEW, "cases": 4})
     (fault,) = report.faults
     message = report.result(fault.rule).message
@@ -203,7 +203,7 @@ def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_without_forks_a_crash_is_a_finding_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "choose_context", lambda: get_context("spawn"))
+    monkeypatch.setattr(crew, "choose_context", lambda _: get_context("spawn"))
     monkeypatch.setattr(member, "serve", serve_without_forks)
     monkeypatch.syspath_prepend(str(ROOT))  # the new process imports this module
     report = rnnspec.check(
