@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from rnnspec.comparing.sizes import Arguments
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.standing import TaskWatcher
-from rnnspec.isolation.tasks import make_task, run_task
+from rnnspec.isolation.tasks import keep_result, make_task, run_task
 from rnnspec.models.building.values import make_arguments
 from rnnspec.models.inputs import Inputs
 from rnnspec.options import (
@@ -66,13 +67,15 @@ def compare(
     if not isolate:
         return run_comparison(reference, candidate, chosen, begun)
     label = reference if isinstance(reference, str) else resolve_target(reference).label
+    limit = chosen.limit or math.inf
     job = make_task(
         label,
         run_in_worker,
         (reference, candidate, chosen, begun),
         device=chosen.device,
-        timeout=min(timeout, chosen.limit or timeout),
+        timeout=min(timeout, limit),
         memory=choose_memory(1) if memory is None else memory,
+        deadline=begun + limit,
     )
     report: ComparisonReport = run_task(job)[0]
     return report
@@ -86,16 +89,21 @@ def run_in_worker(
     begun: float,
 ) -> ComparisonReport:
     """Compare two targets in a worker; see `compare`."""
-    return run_comparison(reference, candidate, options, begun)
+    return run_comparison(reference, candidate, options, begun, watch)
 
 
 @use_one_thread()
 def run_comparison(
-    reference: Any, candidate: Any, options: CompareOptions, begun: float
+    reference: Any,
+    candidate: Any,
+    options: CompareOptions,
+    begun: float,
+    watch: TaskWatcher | None = None,
 ) -> ComparisonReport:
     """Compare two targets in this process; see `compare`.
 
-    `begun` is the time of `time.monotonic` from which the limit counts.
+    `begun` is the time of `time.monotonic` from which the limit counts. `watch` keeps the report on
+    the findings so far, for the case that this process is ended at the limit.
     """
     check_integer("seed", options.seed)
     if options.limit is not None:
@@ -110,7 +118,11 @@ def run_comparison(
     precision = usual if chosen == AUTOMATIC else Precision(chosen)
     deadline = math.inf if options.limit is None else begun + options.limit
     pair = Pair(recipe, precision=precision, device=options.device, deadline=deadline)
-    comparison = Comparison(pair, options.seed)
+
+    def keep(found: Comparison) -> None:
+        keep_result(watch, replace(make_report(found, options), is_cut=True))
+
+    comparison = Comparison(pair, options.seed, keep if options.limit else None)
     comparison.run()
     return make_report(comparison, options)
 

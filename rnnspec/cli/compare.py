@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -53,8 +54,9 @@ def compare(
     check_files(json_path, {"html": html})
     options = collect_options(CompareOptions, chosen)
     require_target(candidate)
-    isolation = TaskIsolation(min(timeout, options.limit or timeout), memory, no_isolate)
-    given = (reference, candidate, options, time.monotonic())
+    begun, limit = time.monotonic(), options.limit or math.inf
+    isolation = TaskIsolation(min(timeout, limit), memory, no_isolate, begun + limit)
+    given = (reference, candidate, options, begun)
     report = use_target(compare_targets, *given, isolation=isolation, device=options.device)
     from rnnspec.comparing.report import write_comparison
     from rnnspec.report.files import write_file

@@ -5,6 +5,7 @@ The functions run in a worker, or in this process with `--no-isolate`. They retu
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
@@ -31,6 +32,7 @@ class TaskIsolation:
     timeout: float
     memory: int | None
     no_isolate: bool
+    deadline: float = math.inf
 
 
 def use_target(
@@ -57,7 +59,15 @@ def use_target(
     if not imports:
         require_target(target)
     memory = choose_memory(1) if isolation.memory is None else isolation.memory
-    job = make_task(target, task, given, device=device, timeout=isolation.timeout, memory=memory)
+    job = make_task(
+        target,
+        task,
+        given,
+        device=device,
+        timeout=isolation.timeout,
+        memory=memory,
+        deadline=isolation.deadline,
+    )
     with progress as watch:
         value, notes = run_task(job, watch)
     for note in notes:
@@ -138,7 +148,7 @@ def compare_targets(
     """Return the report of a comparison, whose limit of time counts from `begun`."""
     from rnnspec.api.compare import run_comparison
 
-    return run_comparison(reference, candidate, options, begun)
+    return run_comparison(reference, candidate, options, begun, watch)
 
 
 def measure_target(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from rnnspec.comparing.calls import check_calls
@@ -35,7 +35,7 @@ from rnnspec.comparing.visibility import ConditionSearch, find_links
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
 from rnnspec.models.steps import describe_error, phrase_error, suppress_failures
-from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.failures import Ended, EndOfProcess, Failure
 from rnnspec.subjects.settings import SettingValues, restore_settings, undo_changes
 
 MOST_DIFFERENTIATED = 2
@@ -83,6 +83,7 @@ class CandidateFinding:
 class Comparison:
     """A comparison under way: the modules, and the faults and remarks that were found.
 
+    keep         receives the comparison whenever more is known
     small        small sizes that the reference takes; both take the sizes `base`
     refused      sizes that only the candidate refuses
     remembering  small cases in which the two agree, with conditions under which what was read is
@@ -93,6 +94,7 @@ class Comparison:
 
     pair: Pair
     seed: int = 0
+    keep: Callable[[Comparison], None] | None = None
     small: Sizes = field(default_factory=dict)
     base: Sizes = field(default_factory=dict)
     findings: list[CandidateFinding] = field(default_factory=list)
@@ -124,6 +126,7 @@ class Comparison:
 
     def compare_all(self, before: SettingValues) -> None:
         """Compare the two at all sizes. `before` are the settings before anything was called."""
+        self.save()
         self.small = self.base = choose_base(self.pair)
         self.require_reference()
         self.base = self.choose_common_base()
@@ -142,7 +145,7 @@ class Comparison:
         if not self.has(STOPPING):
             self.part = ComparisonPart.VALUES
             self.compare_rows()
-            self.compared.append(ComparisonPart.VALUES)
+            self.finish(ComparisonPart.VALUES)
         if not self.has(HIDING):
             self.compare_part(ComparisonPart.USES, check_uses(self.pair, self.case))
             self.compare_part(ComparisonPart.GRADIENTS, self.compare_all_gradients())
@@ -156,7 +159,17 @@ class Comparison:
         self.part = part
         for each in found:
             self.add(each, case or self.case)
+        self.finish(part)
+
+    def finish(self, part: ComparisonPart) -> None:
+        """Note that a part is done."""
         self.compared.append(part)
+        self.save()
+
+    def save(self) -> None:
+        """Keep what is known so far."""
+        if self.keep is not None:
+            self.keep(self)
 
     def has(self, causes: Iterable[Cause]) -> bool:
         """Return whether a fault with one of the causes was found."""
@@ -343,6 +356,8 @@ class Comparison:
         smaller = difference if sizes == case.sizes else self.compare(least)
         if smaller is None:
             least, smaller = case, difference
+        if isinstance(difference.error, EndOfProcess):
+            smaller = difference  # later calls get less time, so this text has the right limit
         if smaller.kind is not DifferenceKind.VALUES:
             found = ExplainedCause(OF_FORM[smaller.kind], smaller.text)
         elif estimate_work(self.pair, sizes) > MOST_PROBED:
@@ -395,3 +410,4 @@ class Comparison:
         self.findings.append(
             CandidateFinding(self.part, cause, found.text, case, shown, program, is_avoided)
         )
+        self.save()

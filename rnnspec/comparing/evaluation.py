@@ -327,7 +327,8 @@ class Pair:
     def _announce(self, side: Side, case: PairCase) -> None:
         if time.monotonic() > self.deadline:
             raise OutOfTime
-        announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
+        listed = (*case.sizes.items(), case.condition.describe(), case.seed, case.count)
+        announce_case(f"{side.target.label} {listed}")
 
     def call_reference(self, case: PairCase, given: Arguments) -> Results:
         """Return the results of a new reference in float32. Raises Raised."""

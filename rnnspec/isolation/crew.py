@@ -99,6 +99,12 @@ class Casualties:
         if not self.add_step(moment.step, end, given):
             self._fatal[index] = death
 
+    def add_hang(self, index: int, step: str, end: End) -> bool:
+        """Never run a step again in a case, and return whether this is a new precaution."""
+        is_new = index not in self._fatal
+        self._fatal[index] = Death(step, end)
+        return is_new
+
     def confirm(self, index: int, *, has_ended: bool) -> bool:
         """Return whether the result of a case can be used.
 
@@ -242,6 +248,8 @@ class Crew:
             return
         given = member.precautions
         is_new = self.casualties.add_step(step, end, given)
+        if end.is_hang and member.moment.case is not None:  # the case of a task
+            is_new |= self.casualties.add_hang(member.moment.case, step, end)
         is_new = is_new or self.casualties.add_feature(kind if step else StepKind.TRIAL, given)
         what = step or "preparing the check"
         if kind is StepKind.IMPORT or not is_new:

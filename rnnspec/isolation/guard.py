@@ -18,6 +18,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
+from zlib import crc32
 
 from rnnspec.isolation.announcement import NO_CASE, Announcement, begin_step, read_moment
 from rnnspec.isolation.ends import CLOSED_FILES, End, describe_exit, describe_hang
@@ -53,16 +54,24 @@ class Guard:
 
     has_ended  whether a step in the current case ended a process or did not return
     is_left    whether the current case was left because the run has to end
+    is_task    whether a task announces its cases, as texts; see `begin_case`
     waited     the seconds spent on steps that did not return, or failed slowly
     """
 
     def __init__(
-        self, shared: Announcement, connection: Connection, timeout: float, *, can_fork: bool
+        self,
+        shared: Announcement,
+        connection: Connection,
+        timeout: float,
+        *,
+        can_fork: bool,
+        is_task: bool = False,
     ) -> None:
         self.shared = shared
         self.connection = connection
         self.timeout = timeout
         self.can_fork = can_fork and hasattr(os, "fork")
+        self.is_task = is_task
         self.precautions = Precautions()
         self.has_ended = False
         self.is_left = False
@@ -82,6 +91,8 @@ class Guard:
         self._passed: set[str] = set()
         self._returned: set[str] = set()
         self._deadly: set[str] = set()
+        self._met: set[int] = set()
+        self._count = 0
         self._errors: dict[str, BaseException] = {}
         self._trial: tuple[int, Connection] | None = None
 
@@ -101,7 +112,13 @@ class Guard:
         self.shared.case = NO_CASE
 
     def begin_case(self, case: object) -> None:
-        """Forget which steps passed, returned or were slow if the case is a new one."""
+        """Forget which steps passed, returned or were slow if the case is a new one.
+
+        The case of a task gets a number by its text and its place, as in every other worker.
+        """
+        if self.is_task and isinstance(case, str):
+            self._count += 1
+            self.shared.case = crc32(f"{self._count} {case}".encode())
         if case != self._case:
             self._case = case
             for known in (self._slow, self._passed, self._returned):
@@ -137,6 +154,7 @@ class Guard:
         Raises Ended if the trial does not return, and Interrupted if the search for faults is over.
         """
         self._raise_if_over()
+        self._raise_if_fatal(step)
         if self._slow[step] >= MOST_SLOW:
             raise self._errors[step]
         if kind is StepKind.TRIAL:
@@ -146,6 +164,15 @@ class Guard:
             self._try(step, kind)
             self._passed.add(step)
         self._open.append((step, kind, time.monotonic()))
+
+    def _raise_if_fatal(self, step: str) -> None:
+        """Raise Ended if the step did not return in this case of a task, in an earlier worker."""
+        index = int(self.shared.case)
+        known = self.precautions.fatal.get(index) if self.is_task else None
+        if known is not None and known[0] == step:
+            self._met.add(index)
+            self.has_ended = True
+            raise Ended(*known)
 
     def _leave_out(self, step: str) -> None:
         """Raise Ended if a trial must not run, because it ended a worker that could not fork."""
@@ -273,7 +300,9 @@ class Guard:
         self._children = [each for each in self._children if not os.waitpid(each, os.WNOHANG)[0]]
 
     def _choose_limit(self, step: str) -> float:
-        if not self.precautions.is_slow:
+        # Before the case in which an earlier worker has hung, calls may take as long as there.
+        is_before = self.is_task and len(self._met) < len(self.precautions.fatal)
+        if not self.precautions.is_slow or is_before:
             return self.timeout
         usual = SLOWER * self._longest.get(step, USUAL_STEP)
         return min(self.timeout, max(usual, min(SHORTEST_WAIT, self.timeout / 10)))

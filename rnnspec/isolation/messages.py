@@ -5,6 +5,7 @@ Data that only torch can read travels as bytes, so the watching process never im
 
 from __future__ import annotations
 
+import math
 import pickle
 import zlib
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class Job:
     is_task      whether `prepare` is a task that returns a result, see `isolation.tasks`
     timeout      the limit for each step of the subject, in seconds
     memory       the memory that a worker may use, in MiB, or None for no limit
+    deadline     the time of `time.monotonic` at which a task is ended
     """
 
     target: str
@@ -53,6 +55,7 @@ class Job:
     is_task: bool = False
     timeout: float = DEFAULT_TIMEOUT
     memory: int | None = None
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Precautions:
 
     tried         steps to be tried in a forked process at their first use in a case
     always_tried  steps to be tried every time
-    fatal         cases that are not checked again, each with the step that ended it and the cause
+    fatal         cases that are not checked again, each with the step that ended it and the cause;
+                  in a task, the step is not run in the case again
     is_slow       whether a step did not return, so that later steps get a shorter limit
     tries_none    whether optional features are not tried, so that all count as supported
     """
@@ -203,9 +207,10 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Returned:
-    """An answer: the packed result of a task."""
+    """An answer: the packed result of a task, or the result so far if it is not final."""
 
     value: bytes
+    is_final: bool = True
 
 
 def pack(value: Any) -> bytes:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
@@ -88,7 +89,8 @@ def serve(
     from rnnspec.isolation.guard import Guard
     from rnnspec.subjects.steps import set_watcher
 
-    guard = Guard(shared, connection, job.timeout, can_fork=job.device.startswith("cpu"))
+    can_fork = job.device.startswith("cpu")
+    guard = Guard(shared, connection, job.timeout, can_fork=can_fork, is_task=job.is_task)
     guard.take(precautions)
     set_watcher(guard)
     try:
@@ -113,8 +115,19 @@ def serve(
 
 def _do_task(connection: Connection, job: Job) -> None:
     """Run the task of a job, see `rnnspec.isolation.tasks`; send its progress and its result."""
+    connection.send(Returned(pack(job.prepare(TaskSender(connection), *job.arguments))))
 
-    def watch(done: int, total: int, doing: tuple[str, ...] = ()) -> None:
-        connection.send(Progressed(done, total, doing))
 
-    connection.send(Returned(pack(job.prepare(watch, *job.arguments))))
+@dataclass(frozen=True)
+class TaskSender:
+    """Sends the progress of a task, and its result so far."""
+
+    connection: Connection
+
+    def __call__(self, done: int, total: int, doing: tuple[str, ...] = ()) -> None:
+        """Send the progress."""
+        self.connection.send(Progressed(done, total, doing))
+
+    def keep(self, value: Any) -> None:
+        """Send the result so far, which is used if the time is over before there is another."""
+        self.connection.send(Returned(pack(value), is_final=False))

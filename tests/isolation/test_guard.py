@@ -209,3 +209,28 @@ def test_nothing_is_tried_where_a_fork_is_not_safe(connection: Connection) -> No
     seen.append(os.getpid())
     guard.leave(None)
     assert seen == [process]
+
+
+def test_call_that_hung_in_an_earlier_worker_is_not_made_again(connection: Connection) -> None:
+    """The calls before it may take as long as there, and its text has the limit that it reached."""
+    shared: Announcement = get_context("spawn").RawValue(Announcement)
+    first = Guard(shared, connection, 15.0, can_fork=True, is_task=True)
+    for number in range(3):
+        first.begin_case(f"case {number % 2}")
+    known = {int(shared.case): ("the call", "did not return within 15 s")}
+    guard = Guard(shared, connection, 15.0, can_fork=True, is_task=True)
+    guard.take(Precautions(fatal=known, is_slow=True))
+    guard._longest["the call"] = 0.001
+    set_watcher(guard)
+    try:
+        for number in range(2):
+            announce_case(f"case {number}")
+            assert guard._choose_limit("the call") == 15.0
+            with announce_step("the call"):
+                pass
+        announce_case("case 0")
+        with pytest.raises(Ended, match="did not return within 15 s"), announce_step("the call"):
+            raise AssertionError
+        assert guard._choose_limit("the call") < 1.0
+    finally:
+        set_watcher(None)

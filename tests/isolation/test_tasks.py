@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import torch
 from torch import nn
 
 from rnnspec.cli import status
+from rnnspec.errors import TargetError
+from rnnspec.isolation.messages import Returned, pack
+from rnnspec.isolation.tasks import _await_value, make_task
 from tests.adapters.half_done import MyRNN
 from tests.hostile import subjects
 
@@ -131,3 +135,26 @@ def test_missing_target_is_reported_before_a_process_starts(
 ) -> None:
     assert status(["smoke", "tests.isolation.test_taskz:Names"]) == 2
     assert "Did you mean" in capsys.readouterr().err
+
+
+class KeptInTime:
+    """Stands in for a crew whose worker keeps one result, and then does not return."""
+
+    def __init__(self, kept: Any, deadline: float) -> None:
+        self.answers = [Returned(pack(kept), is_final=False)] if kept else []
+        self.job = make_task(HERE, print, (), device="cpu", timeout=1, memory=1, deadline=deadline)
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def listen(self) -> list[tuple[None, Any]]:
+        """Return the result once; the deadline passes meanwhile."""
+        self.job = replace(self.job, deadline=time.monotonic() - 60)
+        return [(None, each) for each in self.answers]
+
+
+def test_task_is_ended_at_its_deadline_with_what_it_has_kept() -> None:
+    later = time.monotonic() + 60
+    assert _await_value(KeptInTime("so far", later), None) == "so far"  # type: ignore[arg-type]
+    with pytest.raises(TargetError, match="limit of time was reached before any call"):
+        _await_value(KeptInTime("", later), None)  # type: ignore[arg-type]
