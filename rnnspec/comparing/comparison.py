@@ -141,7 +141,8 @@ class Comparison:
         self.about_reference = describe_reference(self.pair, small)
         unused = replace(self.case, seed=self.seed + UNUSED)
         undo_changes(before)
-        self.compare_part(ComparisonPart.CALLS, check_calls(self.pair, unused), unused)
+        if not self.has(STOPPING):
+            self.compare_part(ComparisonPart.CALLS, check_calls(self.pair, unused), unused)
         if not self.has(STOPPING):
             self.part = ComparisonPart.VALUES
             self.compare_rows()
@@ -197,7 +198,10 @@ class Comparison:
                 is_large = count_products(self.pair, sizes) > LARGE_PRODUCTS
                 is_counted = is_large and self.pair.precision is Precision.IEEE
                 self.pair = replace(self.pair, draws=0 if is_counted else DRAWS)
-                difference = self.compare(PairCase(sizes, AS_BUILT, self.seed))
+                case = PairCase(sizes, AS_BUILT, self.seed)
+                difference = self.compare(case)
+                if difference is not None and isinstance(difference.error, EndOfProcess):
+                    self.add(ExplainedCause(Cause.RAISES, difference.text), case, difference)
                 if difference is None or difference.kind is not DifferenceKind.REFUSES:
                     return sizes
                 self.refused.append((sizes, difference.text))
