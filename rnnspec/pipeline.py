@@ -153,6 +153,7 @@ def report_progress(
         unsupported=dict(suite.unsupported),
         notes=(*notes, *suite.remarks, *remarks),
         largest_sizes=progress.sizes,
+        untrue_refusals=list_untrue_refusals(suite, progress),
     )
     return suite.complete_report(report)
 
@@ -218,6 +219,22 @@ def _check_deviation(
     if not parts:
         return result
     return replace(result, verdict=Verdict.KNOWN, message="; ".join(parts))
+
+
+def list_untrue_refusals(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]
+) -> tuple[str, ...]:
+    """Return remarks on situations that are declared as refused although every rule holds there."""
+    refusals = {each.label: each for rule in suite.rules for each in rule.refusals}
+    if not refusals or progress.stopped:
+        return ()
+    shown = {label for tally in progress.tallies.values() for label in tally.unsupported_reasons}
+    cases = [case for _, case in suite.draw_cases(0, None)]
+    return tuple(
+        f"{each.place}: the situation is declared as refused, but every rule holds there"
+        for label, each in refusals.items()
+        if label not in shown and any(map(each.covers, cases))
+    )
 
 
 def choose_fault(
@@ -444,8 +461,19 @@ def _list_missing(
     return [
         each
         for each in rule.spans
-        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=each & rule.when))
+        if not tally.reached[each.text]
+        and not find_obstacle(replace(rule, when=each & rule.when))
+        and not (rule.refusals and _is_refused(suite, rule, each))
     ]
+
+
+def _is_refused(
+    suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT], situation: Condition[CaseT]
+) -> bool:
+    """Return whether a situation occurs, and only in cases that are declared as refused."""
+    cases = [case for _, case in suite.draw_cases(0, None) if situation(case) and rule.when(case)]
+    covered = [any(each.covers(case) for each in rule.refusals) for case in cases]
+    return bool(covered) and all(covered)
 
 
 def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> str:

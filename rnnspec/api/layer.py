@@ -14,13 +14,18 @@ from rnnspec.api.isolated import run_isolated
 from rnnspec.api.validation import check_run_options
 from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
-from rnnspec.cases.case import CONFIG_AXES
+from rnnspec.cases.case import CONFIG_AXES, Case
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract.kinds import KINDS, LAYER_KINDS
-from rnnspec.declared.deviations import list_deviations
+from rnnspec.declared.deviations import list_deviations, list_refusals
 from rnnspec.declared.files import Project, find_project, read_target
 from rnnspec.engine.campaign import Watcher, run_campaign
-from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
+from rnnspec.engine.capabilities import (
+    build_base_case,
+    list_working,
+    parse_features,
+    probe_capabilities,
+)
 from rnnspec.engine.outcome import CaseT, ObservedT, Progress
 from rnnspec.engine.pace import Pace, describe_pool, measure_pace
 from rnnspec.engine.suite import Suite
@@ -39,6 +44,7 @@ from rnnspec.options import (
 )
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
+from rnnspec.rulekit.deviation import DeclaredRefusal
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
@@ -149,20 +155,19 @@ def prepare_suite(
     refuse_options(options)
     check_device(options.device)
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
-    excluded = parse_features(options.without)
     named = resolve_target(target)
     found, options, remarks = _adapt_target(named, options)
     declared = project or find_project(options.known, found.label)
     if isinstance(found.factory, Adapter):
         options = replace(options, arguments={**found.factory.fixed, **options.arguments})
     pinned = _pin_axes(options)
+    refusals = list_refusals(declared.file, declared.target)
     with keep_random_numbers():
-        subject = build_subject(found, str(options.device), options.kind, options.arguments)
-        excluded |= _find_limits(options)
-        subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
+        subject, untrue = _probe(found, options, refusals)
         pace = _measure_pace(subject, options.sizes)
     deviations, notes = list_deviations(declared.file, declared.target, select_layer_rules(()))
-    rules = guard_rules(select_in_force(chosen, torch.__version__, subject.kind), deviations)
+    rules = select_in_force(chosen, torch.__version__, subject.kind)
+    rules = guard_rules(rules, deviations, refusals)
     chosen_cases = (FEWEST,) if options.fewest else ()
     remarks = (*remarks, *notes, *([subject.remark] if subject.remark else []), *chosen_cases)
     profile = PROFILES[options.profile]
@@ -174,15 +179,47 @@ def prepare_suite(
         pinned,
         options.cases,
         remarks=remarks,
-        replayed=tuple(each.case for each in deviations if each.case is not None),
+        replayed=tuple(
+            each.case
+            for each in deviations
+            if each.case is not None and each.case.config.kind == subject.kind
+        ),
         is_declared=isinstance(named.factory, Adapter),
         is_reduced=options.fewest,
+        untrue=untrue,
     )
     if options.sizes != AUTOMATIC:
         return replace(suite, sizes=SizeSource(options.sizes))
     if pace is None or not pace.is_slow:
         return suite
     return replace(suite, sizes=SizeSource.POOL, remarks=(*remarks, describe_pool(suite.size)))
+
+
+def _probe(
+    target: Target, options: CheckOptions, refusals: Sequence[DeclaredRefusal[Case]]
+) -> tuple[TorchSubject, tuple[str, ...]]:
+    """Return the subject with the features that it offers, and remarks on untrue refusals."""
+    subject = build_subject(target, str(options.device), options.kind, options.arguments)
+    lacking = {**parse_features(options.without), **_find_limits(options)}
+    untrue = _list_untrue(subject, refusals, lacking)
+    refused = {feature: each.label for each in refusals for feature in each.features}
+    found = probe_capabilities(subject, {**lacking, **refused})
+    return replace(subject, capabilities=found), untrue
+
+
+def _list_untrue(
+    subject: TorchSubject, refusals: Sequence[DeclaredRefusal[Case]], lacking: Mapping[Feature, str]
+) -> tuple[str, ...]:
+    """Return remarks on features that are declared as refused, but that work.
+
+    `lacking` are the features that the device lacks, or that the user excludes.
+    """
+    places = {feature: each.place for each in refusals for feature in each.features}
+    asked = [feature for feature in places if feature not in lacking]
+    return tuple(
+        f"{places[feature]}: {feature} is declared as refused, but a plain use of it works"
+        for feature in list_working(subject, asked, lacking)
+    )
 
 
 def refuse_options(options: CheckOptions) -> None:

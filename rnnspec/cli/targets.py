@@ -11,12 +11,14 @@ import click
 from click.core import ParameterSource
 
 from rnnspec.cli.options import FILES
-from rnnspec.declared.files import DeclaredFile, find_file, refuse_misspelt
+from rnnspec.declared.files import DeclaredFile, find_file, list_texts, refuse_misspelt
 from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.report.data import RunVerdict
 
 OUTPUTS = ("json_path", *FILES, "stream", "resume", "shard")
 """Options that name a file, or a part, of one check."""
+PARAMETERS = {"import": "imports"}
+"""The parameters of commands that are lists of texts, and have another name than their key."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,26 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Checked
                     f"is for one target; name one of {', '.join(names)}.",
                     name.removesuffix("_path"),
                 )
-    return [_add_options(declared, name, given) for name in names]
+    return [add_declared(declared, name, known[name], given) for name in names]
 
 
-def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) -> CheckedTarget:
-    """Return a declared target with its options, unless the user typed others."""
+def add_declared(
+    declared: DeclaredFile, name: str, table: Mapping[str, Any], given: Mapping[str, Any]
+) -> CheckedTarget:
+    """Return a declared target with its options, unless the user typed others.
+
+    `table` is the table of the file with this name.
+    """
     context = click.get_current_context()
-    table = declared.targets[target]
     options, places = dict(given), {}
-    for name, value in table.items():
-        is_typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name != "target" and not is_typed:
-            options[name] = _convert(value)
-            places[name] = f"{declared.path.name}:{declared.find_line(target, 0, name)}"
-    return CheckedTarget(str(table["target"]), options, places)
+    for key, value in table.items():
+        parameter = PARAMETERS.get(key, key)
+        is_typed = context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+        if parameter in given and not is_typed:
+            is_list = key in PARAMETERS
+            options[parameter] = tuple(list_texts(table, key)) if is_list else _convert(value)
+            places[key] = f"{declared.path.name}:{declared.find_line(name, 0, key)}"
+    return CheckedTarget(str(table.get("target", name)), options, places)
 
 
 def _convert(value: Any) -> Any:

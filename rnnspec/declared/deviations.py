@@ -1,4 +1,4 @@
-"""Read the deviations that a file declares for a target, for use by rules."""
+"""Read the deviations and refusals that a file declares for a target, for use by rules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from datetime import date
 from typing import Any
 
 from rnnspec.cases.case import Case
+from rnnspec.contract.features import Feature
 from rnnspec.contract.parts import Part
-from rnnspec.declared.files import DeclaredFile, Entry, list_entries
+from rnnspec.declared.files import DeclaredFile, Entry, select_entries
 from rnnspec.declared.region import Region, parse_region
 from rnnspec.errors import TargetError, suggest_similar
-from rnnspec.rulekit.deviation import Deviation, DeviationKind
+from rnnspec.rulekit.deviation import DeclaredRefusal, Deviation, DeviationKind
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.target import is_imported, locate_target, require_attribute, require_target
 
@@ -28,9 +29,10 @@ def list_deviations(
     """
     deviations: list[Deviation[Case]] = []
     notes: list[str] = []
-    for entry in [] if found is None else found.entries:
-        _require_target(entry)
-    for entry in [] if found is None else list_entries(found, label):
+    entries = [] if found is None else found.entries
+    for entry in entries:
+        _require_targets(entry)
+    for entry in select_entries(entries, label):
         expires = entry.table.get("expires")
         if expires is not None and expires < (today or date.today()):
             notes.append(f"the deviation in {entry.place} has expired on {expires}")
@@ -39,22 +41,49 @@ def list_deviations(
     return deviations, tuple(notes)
 
 
-def _require_target(entry: Entry) -> None:
+def list_refusals(found: DeclaredFile | None, label: str) -> list[DeclaredRefusal[Case]]:
+    """Return the features and situations that a file declares as refused by a target.
+
+    Raises SelectionError, with the line, for an invalid entry.
+    """
+    entries = [] if found is None else found.refusals
+    for entry in entries:
+        _require_targets(entry)
+    return [
+        DeclaredRefusal(
+            _read_features(entry),
+            _read_region(entry).covers if "when" in entry.table else lambda case: False,
+            str(entry.table["reason"]),
+            entry.place,
+            str(entry.table.get("issue", "")),
+        )
+        for entry in select_entries(entries, label)
+    ]
+
+
+def _read_features(entry: Entry) -> tuple[Feature, ...]:
+    try:
+        return tuple(Feature.parse(text) for text in entry.list_texts("feature"))
+    except ValueError as error:
+        raise entry.refuse(str(error), "feature") from error
+
+
+def _require_targets(entry: Entry) -> None:
     """Raise SelectionError if an entry is about a target that is misspelt.
 
     Modules are not imported for this, so a missing name in them is not detected. A missing module
     without a similar name is accepted, because it may be installed elsewhere.
     """
-    about = entry.table.get("target")
-    if about is None or about in entry.file.targets:
-        return
-    text = locate_target(about, entry.file.path.parent)
-    try:
-        require_attribute(text)
-        require_target(text)
-    except TargetError as error:
-        if is_imported(text) or error.suggestion:
-            raise entry.refuse(str(error), "target") from error
+    for about in entry.list_texts("target"):
+        if about in entry.file.targets:
+            continue
+        text = locate_target(about, entry.file.path.parent)
+        try:
+            require_attribute(text)
+            require_target(text)
+        except TargetError as error:
+            if is_imported(text) or error.suggestion:
+                raise entry.refuse(str(error), "target") from error
 
 
 def _make_deviations(entry: Entry, rules: Sequence[AnyRule]) -> list[Deviation[Case]]:
@@ -101,7 +130,7 @@ def _read_choice(entry: Entry, key: str, known: list[str]) -> str:
 def _read_region(entry: Entry) -> Region:
     table: Any = entry.table.get("when", {})
     if not isinstance(table, dict):
-        raise entry.refuse(f"when must be a table such as {{batch = 0}}, got {table!r}", "when")
+        raise entry.refuse(f"when must be a table such as {{batch = 1}}, got {table!r}", "when")
     try:
         return parse_region(table)
     except ValueError as error:

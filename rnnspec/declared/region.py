@@ -59,7 +59,12 @@ def _parse_one(name: str, value: Any) -> Test:
 
 
 def _parse_size(name: str, value: Any) -> Test:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if value == 0 and not isinstance(value, bool):
+        raise ValueError(
+            f"{name} is at least 1 in every case; leave it out for a rule that makes calls with "
+            "other sizes, such as shapes.empty-batch"
+        )
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return lambda case: case.size(name) == value
     found = COMPARISON.fullmatch(str(value).strip())
     if found is None or isinstance(value, bool):

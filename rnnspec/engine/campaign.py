@@ -25,6 +25,7 @@ from rnnspec.engine.outcome import (
     sum_up_case,
 )
 from rnnspec.engine.suite import Facts, Suite
+from rnnspec.rulekit.guard import find_excuse
 from rnnspec.rulekit.questions import Postponed, answer_questions, postpone_questions
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
@@ -108,14 +109,19 @@ def _is_wrong(rules: Sequence[Rule[Any, Any]], outcomes: Mapping[str, Outcome[An
 def block_case(
     suite: Suite[CaseT, ObservedT], index: int, case: CaseT, failure: Failure
 ) -> CaseResult[CaseT]:
-    """Return the result of a case if a failure kept every rule from being checked."""
-    findings = {
-        rule.id: describe_failure(rule, index, case, failure)
-        for rule in list_applicable_rules(suite, case)
-    }
+    """Return the result of a case if a failure kept every rule from being checked.
+
+    Rules for which a deviation or a refusal is declared do not fail.
+    """
+    outcomes: dict[str, Outcome[CaseT]] = {}
+    for rule in list_applicable_rules(suite, case):
+        excuse = find_excuse((*rule.refusals, *rule.deviations, *rule.excuses), case)
+        failed = describe_failure(rule, index, case, failure)
+        outcomes[rule.id] = UnsupportedCase(excuse) if excuse else failed
+    findings = {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
     broken = {Fact.CALL: case}
     failing = FailingCase(index, case, findings, broken, blocker=describe_blocker(failure))
-    return sum_up_case(index, findings, failing if findings else None)
+    return sum_up_case(index, outcomes, failing if findings else None)
 
 
 def check_by_all(

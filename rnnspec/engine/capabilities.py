@@ -19,9 +19,11 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import Case
 from rnnspec.cases.plan import list_missing_features
 from rnnspec.contract.config import OPTIONAL, Config
+from rnnspec.contract.features import OF_DEVICES
 from rnnspec.contract.kinds import KINDS, Nonlinearity
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
+from rnnspec.subjects.devices import is_cpu
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.refusals import find_refused_keyword
 from rnnspec.subjects.steps import StepKind, announce_step
@@ -115,6 +117,26 @@ def probe_capabilities(
             offered = replace(offered, unsupported=dict(excluded))
             break
     return replace(offered, is_complete=True)
+
+
+def list_working(
+    subject: TorchSubject, features: Sequence[Feature], lacking: Mapping[Feature, str]
+) -> list[Feature]:
+    """Return the features of which a plain use succeeds on a subject without the lacking features.
+
+    Features of the device count as working on a device that was tried and has them. Features that
+    cannot be tried are left out.
+    """
+    offered = replace(
+        subject.capabilities, unsupported={**subject.capabilities.unsupported, **lacking}
+    )
+    tried, known = replace(subject, capabilities=offered), _list_features(subject.kind)
+    of_device = () if is_cpu(subject.device) else OF_DEVICES
+    return [
+        feature
+        for feature in features
+        if (works_in(tried, feature) if feature in known else feature in of_device)
+    ]
 
 
 def _list_features(kind: str) -> list[Feature]:

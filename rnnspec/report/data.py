@@ -269,6 +269,8 @@ class Report:
     location         where the subject is defined, or None if that is not known
     errors           the errors beside their bounds in a case with right results; None if a fault
                      has a map of its errors, or if the leading result was not checked enough
+    untrue_refusals  remarks on features and situations that a project declares as refused, but
+                     that work
     """
 
     subject: str
@@ -291,6 +293,7 @@ class Report:
     strict_accuracy: bool = False
     location: Location | None = None
     errors: ErrorMap | None = None
+    untrue_refusals: tuple[str, ...] = ()
 
     @property
     def heading(self) -> tuple[str, ...]:
@@ -391,7 +394,7 @@ class Report:
 
         Its schema is `rnnspec/report/schema.json`.
         """
-        converted = ("results", "faults", "notes", "unsupported", "largest_sizes", "location")
+        converted = ("results", "faults", "unsupported", "largest_sizes", "location")
         plain = {name: value for name, value in vars(self).items() if name not in converted}
         data = {
             "schema": SCHEMA,
@@ -399,6 +402,7 @@ class Report:
             "verdict": self.verdict.value,
             "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
+            "untrue_refusals": list(self.untrue_refusals),
             "location": None if self.location is None else self.location.as_dict(),
             "errors": None if self.errors is None else self.errors.as_dict(),
             "largest_sizes": {

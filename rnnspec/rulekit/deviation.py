@@ -1,4 +1,4 @@
-"""Deviations that a project has declared: known failures of a rule in a region of cases."""
+"""Declarations of a project: known failures of a rule in a region of cases, and refusals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from rnnspec.cases.conditions import CaseT
+from rnnspec.contract.features import Feature
 from rnnspec.text import TextEnum
 
 
@@ -46,3 +47,27 @@ class Deviation(Generic[CaseT]):
         """The text that a report prints for a case that shows the deviation."""
         issue = f", {self.issue}" if self.issue else ""
         return f"{self.kind}: {self.reason} ({self.place}{issue})"
+
+
+@dataclass(frozen=True)
+class DeclaredRefusal(Generic[CaseT]):
+    """Features, or a situation, that a project does not claim to support.
+
+    features  the features; none if it is about a situation
+    covers    whether a case lies in the situation
+    reason    why the layer or the backend refuses
+    place     where it is declared: a file and a line
+    issue     the address of a public page about it, or an empty text
+    """
+
+    features: tuple[Feature, ...]
+    covers: Callable[[CaseT], bool]
+    reason: str
+    place: str
+    issue: str = ""
+
+    @property
+    def label(self) -> str:
+        """The text that a report prints as the reason why something was not checked."""
+        issue = f", {self.issue}" if self.issue else ""
+        return f"not claimed: {self.reason} ({self.place}{issue})"

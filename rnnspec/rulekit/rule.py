@@ -16,7 +16,7 @@ from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.contract.parts import Part
-from rnnspec.rulekit.deviation import Deviation
+from rnnspec.rulekit.deviation import DeclaredRefusal, Deviation
 from rnnspec.rulekit.snippet import Snippet
 
 CHECKED_THROUGH_ADAPTERS = ("side-effects.*", "modules.second-call")
@@ -145,6 +145,7 @@ class Rule(Generic[CaseT, ObservationT]):
                  checked call
     deviations   the deviations from it that the project has declared
     excuses      the declared deviations from other rules that also excuse a failure of this rule
+    refusals     the situations that the project declares as refused, which excuse any failure
     results      the results that it compares by name. Kinds without these results do not have the
                  rule
     of_cells     the requirement of a cell, if it differs from a layer's in more than words
@@ -168,6 +169,7 @@ class Rule(Generic[CaseT, ObservationT]):
     program: Snippet | None = None
     deviations: tuple[Deviation[CaseT], ...] = ()
     excuses: tuple[Deviation[CaseT], ...] = ()
+    refusals: tuple[DeclaredRefusal[CaseT], ...] = ()
     results: frozenset[str] = frozenset()
     of_cells: str = ""
     spans: tuple[Condition[CaseT], ...] = ()

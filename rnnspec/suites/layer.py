@@ -89,6 +89,7 @@ class LayerSuite:
     replayed     cases that are checked first, because deviations or failures showed in them
     is_declared  whether the user has declared an adapter, which may be wrong
     is_reduced   whether only the fewest cases that reach every rule are checked
+    untrue       remarks on features that are declared as refused, but that work
     """
 
     subject: Subject
@@ -102,6 +103,7 @@ class LayerSuite:
     replayed: tuple[Case, ...] = ()
     is_declared: bool = False
     is_reduced: bool = False
+    untrue: tuple[str, ...] = ()
 
     def replay(self, cases: Iterable[Mapping[str, Any]]) -> LayerSuite:
         """Return the suite with further cases, as data, that are checked first if the subject
@@ -195,7 +197,8 @@ class LayerSuite:
         whole = replace(self, is_reduced=False)
         cases = [case for _, case in whole.draw_cases(0, None)]
         rules = [each for each in self.rules if each.needs.isdisjoint(self.unsupported)]
-        return choose_fewest(cases, rules, self.profile.minimum)
+        first = len(self.replayed)
+        return cases[:first] + choose_fewest(cases[first:], rules, self.profile.minimum)
 
     def _count_planned(self) -> int:
         return len(self.opening) + sum(row.cases for row in self.rows)
@@ -422,11 +425,15 @@ class LayerSuite:
         return find_faults(self, progress, until=until, remark=remark, watch=watch)
 
     def complete_report(self, report: Report) -> Report:
-        """Return the report, with a note if the declaration of an adapter may explain the
-        violations, and with the errors in a case if no fault has a map of its errors.
+        """Return the report, with notes on untrue refusals, with a note if the declaration of an
+        adapter may explain the violations, and with the errors in a case if no fault has a map of
+        its errors.
         """
+        untrue = (*self.untrue, *report.untrue_refusals)
         report = replace(
             report,
+            notes=(*report.notes, *untrue),
+            untrue_refusals=untrue,
             location=find_location(self.subject.target.factory),
             errors=self._map_errors() if self._has_right_results(report) else None,
         )

@@ -20,7 +20,7 @@ profile = "quick"
 [[known]]
 target = "mine"
 rule = "shapes.empty-batch"
-when = {batch = 0}
+when = {batch = 1}
 kind = "bug"
 reason = "raises IndexError"
 issue = "https://example.org/12"
@@ -79,7 +79,7 @@ def test_expired_deviation_counts_no_longer(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("when =", "wen =", "rnnspec.toml:9: unknown key 'wen' in [[known]]. Did you mean 'when'?"),
-        ("batch = 0", "bach = 0", "rnnspec.toml:9: 'bach' is no size and no axis of a case."),
+        ("batch = 1", "bach = 1", "rnnspec.toml:9: 'bach' is no size and no axis of a case."),
         ("shapes.empty", "shape.empty", "rnnspec.toml:8: no rule 'shape.empty-batch'. Did you"),
         ('"bug"', '"bugg"', "rnnspec.toml:10: kind 'bugg' is none of bug, difference, unsupported"),
         ('"gradients"', '"gradient"', "rnnspec.toml:15: part 'gradient' is none of"),
@@ -104,7 +104,7 @@ def test_expired_deviation_counts_no_longer(tmp_path: Path) -> None:
         ),
         ('"raises IndexError"', "['x']", "rnnspec.toml:11: reason must be a text, got ['x']"),
         ('"https://example.org/12"', "12", "rnnspec.toml:12: issue must be a text, got 12"),
-        ("batch = 0", "batch = -1", "rnnspec.toml:9: batch -1 is neither a number nor a text such"),
+        ("batch = 1", "batch = -1", "rnnspec.toml:9: batch -1 is neither a number nor a text such"),
         ("2030-01-31", "2030-01-31T00:00:00", "rnnspec.toml:18: expires must be a date such as"),
         ("part =", "follows = 'shapes.output'\npart =", "rnnspec.toml:15: follows must be a list"),
     ],

@@ -23,7 +23,7 @@ CASE = Case(config=Config(2, 3, bidirectional=True), steps=33, batch=1, dtype=DT
         ({"steps": ">= 33"}, True),
         ({"steps": "> 33"}, False),
         ({"steps": "<= 33", "batch": "< 2"}, True),
-        ({"batch": [0, 1]}, True),
+        ({"batch": [1, 2]}, True),
         ({"bidirectional": True, "dtype": ["float32", "float16"]}, True),
         ({"bidirectional": False}, False),
         ({"layout": "packed"}, False),
@@ -42,6 +42,7 @@ def test_region_covers_a_case(table: dict[str, Any], covered: bool) -> None:
         ({"steps": "many"}, "steps 'many' is neither a number nor a text such as '>= 2'"),
         ({"steps": True}, "steps True is neither"),
         ({"dtype": []}, "dtype has no value"),
+        ({"batch": 0}, "batch is at least 1 in every case; leave it out for a rule that"),
     ],
 )
 def test_an_invalid_region_is_refused(table: dict[str, Any], message: str) -> None:

@@ -260,6 +260,58 @@ def test_all_kinds_of_a_backend_are_checked_in_one_run(device: str, tmp_path: Pa
     }
 
 
+MANIFEST = """
+[backend]
+device = "host"
+import = "tests.subjects.host_plugin"
+kinds = ["rnn"]
+profile = "quick"
+cases = 1
+sizes = "pool"
+rules = ["shapes.output", "parameters.assigned", "packed.output"]
+
+[[refused]]
+feature = ["strides", "addresses", "forked-generators", "inference-mode"]
+reason = "tensors have no memory"
+
+[[refused]]
+feature = "packed"
+reason = "not yet"
+"""
+
+
+@needs_python_devices
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_feature_that_a_manifest_claims_and_the_backend_lacks_is_a_fault(
+    device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_declared: bool
+) -> None:
+    path, found = tmp_path / "host.toml", tmp_path / "scorecard.json"
+    autocast = '\n[[refused]]\nfeature = "autocast"\nreason = "no list of dtypes"\n'
+    path.write_text(MANIFEST + autocast * is_declared, encoding="utf-8")
+    given = ["check-backend", "--manifest", str(path), "--no-isolate", "--json", str(found)]
+    verdict = RunVerdict.CONFORMS if is_declared else RunVerdict.VIOLATES
+    assert commands.main(given, standalone_mode=False) == verdict.exit_status
+    scorecard = json.loads(found.read_text(encoding="utf-8"))
+    assert scorecard["kinds"]["rnn"]["verdict"] == verdict.value
+    assert scorecard["kinds"]["rnn"]["parts"]["module"] == "not claimed"
+    assert [*scorecard["missing"]] == ([] if is_declared else ["autocast"])
+    *_, table = capsys.readouterr().out.split("claims of host.toml")
+    assert "nn.LSTM      not claimed\n" in table
+    assert "refused  strides: not claimed: tensors have no memory (host.toml:11)\n" in table
+    assert "note  host.toml:15: packed is declared as refused, but a plain use of it" in table
+    assert ("FAIL  claimed, but missing: autocast: host lacks " in table) != is_declared
+
+
+def test_a_wrong_option_of_a_manifest_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
+    path.write_text(MANIFEST.replace('"quick"', '"quik"'), encoding="utf-8")
+    given = ["check-backend", "--manifest", str(path), "--no-isolate"]
+    with pytest.raises(rnnspec.CannotCheck, match=r"host.toml:6: profile 'quik': choose quick"):
+        commands.main(given, standalone_mode=False)
+    with pytest.raises(rnnspec.CannotCheck, match="the manifest declares the known deviations"):
+        commands.main([*given, "--known", "none"], standalone_mode=False)
+
+
 def test_a_backend_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(rnnspec.CannotCheck, match="name a --device, or a plugin"):
         commands.main(["check-backend"], standalone_mode=False)
