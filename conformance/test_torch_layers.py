@@ -23,7 +23,7 @@ DECLARED = HERE / "known" / f"torch-{RELEASE}.toml"
 KNOWN = str(DECLARED) if DECLARED.exists() else "none"
 
 
-@rnnspec.conformance("torch.nn:RNN", profile="quick", known=KNOWN)
+@rnnspec.conformance("torch.nn:RNN", profile="quick", fewest=True, known=KNOWN)
 def test_torch_rnn(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
@@ -34,7 +34,7 @@ def test_torch_rnn_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance("torch.nn:GRU", profile="quick", known=KNOWN)
+@rnnspec.conformance("torch.nn:GRU", profile="quick", fewest=True, known=KNOWN)
 def test_torch_gru(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
@@ -56,7 +56,7 @@ def test_torch_lstm_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.RNNCell, profile="quick", known=KNOWN)
+@rnnspec.conformance(torch.nn.RNNCell, profile="quick", fewest=True, known=KNOWN)
 def test_torch_rnn_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
@@ -67,7 +67,7 @@ def test_torch_rnn_cell_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.GRUCell, profile="quick", known=KNOWN)
+@rnnspec.conformance(torch.nn.GRUCell, profile="quick", fewest=True, known=KNOWN)
 def test_torch_gru_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 

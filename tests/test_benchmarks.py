@@ -349,7 +349,7 @@ def test_usual_tests_draw_the_arguments_of_a_kind_that_fit_together() -> None:
     assert all(sample.with_state for sample in samples["lstm-cell"])
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_every_recipe_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
     complaints, wrong = import_script("complaints"), find_bank(kind).bugs["InputBiasLost"]

@@ -116,7 +116,7 @@ def test_a_layer_that_ends_its_process_violates_and_the_run_goes_on() -> None:
     assert errors == ""
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize(
     ("receiver", "number"), [("all", signal.SIGINT), ("the command", signal.SIGTERM)]

@@ -113,6 +113,8 @@ def list_by_place(
     likewise: tuple[str, ...] = (),
 ) -> list[Hypothesis]:
     """Return the hypotheses that a mistake is made everywhere, or in a single place."""
+    if not callable(made) and not isinstance(made, Changes):
+        made = Changes.declare(made)
     return [
         Hypothesis(
             f"{key}@{place.key}" if place.key else key,
@@ -134,11 +136,8 @@ def list_by_place(
     ]
 
 
-def _limit_to(made: Made, place: LayerPlaces) -> Changes:
-    if callable(made):
-        return Changes.declare(made(place))
-    changes = made if isinstance(made, Changes) else Changes.declare(made)
-    return changes.limit(place.holds)
+def _limit_to(made: Changes | Callable[[LayerPlaces], Functions], place: LayerPlaces) -> Changes:
+    return made.limit(place.holds) if isinstance(made, Changes) else Changes.declare(made(place))
 
 
 def _combine(where: Condition, place: LayerPlaces) -> Condition:

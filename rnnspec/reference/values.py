@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor
@@ -350,6 +351,12 @@ def _bind(name: str, function: Callable[..., Any]) -> Bound:
 
 def _list_parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of the parameters without a default; the first takes the value."""
+    if isinstance(function, FunctionType):  # inspect takes half a second for all known mistakes
+        code, defaults = function.__code__, function.__defaults__ or ()
+        by_keyword = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+        required = [*code.co_varnames[: code.co_argcount - len(defaults)]]
+        required += [each for each in by_keyword if each not in (function.__kwdefaults__ or {})]
+        return required or ["value"]
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # some functions of torch have no signature

@@ -165,7 +165,7 @@ def check(layer: type[nn.Module]) -> rnnspec.Report:
     return rnnspec.check(adapt_by_hand(layer), profile="quick", cases=24, rules=rules)
 
 
-@pytest.mark.slow(5)
+@pytest.mark.slow
 def test_right_layer_has_no_fault() -> None:
     report = check(LastState)
     verdicts = {each.rule: each.verdict for each in report.results}
@@ -175,7 +175,7 @@ def test_right_layer_has_no_fault() -> None:
     assert PREFIXES in report.unsupported.values()
 
 
-@pytest.mark.slow(5)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [ForgetsEarlySteps, SkipsTheFirstStep, FirstSampleForAll, CutsTheGradient, KeepsItsState],

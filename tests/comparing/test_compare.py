@@ -131,7 +131,7 @@ def is_accepted_by_allclose(folder: Path, name: str, candidate: Hack | Right) ->
     return torch.allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow
 def test_figures_of_a_fixed_tolerance_are_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,13 +145,13 @@ def test_figures_of_a_fixed_tolerance_are_on_the_page(
         assert row in page
 
 
-@pytest.mark.slow(10)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HACKS)
 def test_every_wrong_candidate_is_found(tmp_path: Path, name: str) -> None:
     check_found(tmp_path, name, small=False)
 
 
-@pytest.mark.slow(5)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RIGHT)
 def test_every_right_candidate_is_accepted(tmp_path: Path, name: str) -> None:
     right = RIGHT[name]

@@ -226,7 +226,7 @@ def test_functions_for_whole_layers_count_for_each_step() -> None:
         assert STEP * steps <= counter.count < 2 * STEP * steps + 20
 
 
-@pytest.mark.parametrize("limit", [1e12, 1e7])
+@pytest.mark.parametrize("limit", [pytest.param(1e12, marks=pytest.mark.slow), 1e7])
 def test_original_sizes_are_tried_once_or_a_remark_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float
 ) -> None:

@@ -118,7 +118,7 @@ class CellKeepsBatch(nn.LSTMCell):
         return super().forward(input, hx)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "rule", "cause"),
     [

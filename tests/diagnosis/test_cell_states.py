@@ -77,7 +77,7 @@ def test_a_kept_state_is_one_fault_with_every_earlier_use_of_the_layer() -> None
     ]
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key",
     [

@@ -54,8 +54,6 @@ RULES_OF_BUGS = [
         "GatesOverwrittenByBackward",
         ("gradients.second-backward", "gradients.earlier-call"),
     ),
-]
-RULES_OF_SLOW_BUGS = [
     (
         "gru-cell",
         "StateOverwrittenIfFrozen",
@@ -193,11 +191,8 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     assert find_likely_cause(CauseQuery([Observation(subject, case)])) is None
 
 
-@pytest.mark.mostly_slow(usual="gru-cell-GatesOverwrittenByBackward")
-@pytest.mark.parametrize(
-    ("kind", "bug", "rules"),
-    [*RULES_OF_BUGS, *(pytest.param(*each, marks=pytest.mark.slow) for each in RULES_OF_SLOW_BUGS)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "bug", "rules"), RULES_OF_BUGS)
 def test_a_bug_of_a_cell_is_reported_once_under_its_rule(
     kind: str, bug: str, rules: tuple[str, ...]
 ) -> None:

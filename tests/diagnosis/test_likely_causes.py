@@ -93,7 +93,7 @@ def explain(name: str) -> LikelyCause | None:
         return find_likely_cause(CauseQuery(wrong[:20], right[:6], gradients=True))
 
 
-@pytest.mark.mostly_slow(usual="FinalStatesStaySorted")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMED)
 def test_a_bug_is_named(name: str) -> None:
     cause = explain(name)
@@ -104,7 +104,7 @@ def test_a_bug_is_named(name: str) -> None:
     assert cause.remedy
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SILENT)
 def test_no_cause_is_reported_for_a_bug_that_no_hypothesis_describes(name: str) -> None:
     assert explain(name) is None

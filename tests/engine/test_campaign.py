@@ -106,7 +106,7 @@ def make_report_of(suite: LayerSuite) -> Report:
     return check_suite(suite)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bug", "cuts"), [("StatesByDirection", [0, 13, 40]), ("OneStateForBoth", [0, 0, 1, 30, 40])]
 )

@@ -136,7 +136,7 @@ def test_program_fails_for_the_subject_and_passes_for_torch(bug: str) -> None:
     assert len(source.splitlines()) <= 36
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS_WITH_PROGRAMS[:2])
 def test_program_runs_as_a_file_of_its_own(bug: str, tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(find_program_of(bug))

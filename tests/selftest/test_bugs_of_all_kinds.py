@@ -44,7 +44,7 @@ def list_stopped_calls(kind: str, name: str) -> list[str]:
     return stopped
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GATED_LAYERS)
 @pytest.mark.filterwarnings("ignore")
 def test_a_bug_stops_no_ordinary_call_that_it_does_not_stop_in_an_ungated_layer(kind: str) -> None:

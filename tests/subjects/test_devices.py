@@ -146,6 +146,7 @@ print(report.result("gradients.input").message)
 """
 
 
+@pytest.mark.slow
 @needs_python_devices
 def test_an_operator_that_is_missing_ends_in_a_report() -> None:
     # Once a backward pass has run, torch's engine takes no device that is registered later.
