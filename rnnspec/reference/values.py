@@ -351,7 +351,8 @@ def _bind(name: str, function: Callable[..., Any]) -> Bound:
 
 def _list_parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of the parameters without a default; the first takes the value."""
-    if isinstance(function, FunctionType):  # inspect takes half a second for all known mistakes
+    if isinstance(function, FunctionType) and not vars(function):
+        # inspect, which knows wrapped functions too, takes half a second for all known mistakes.
         code, defaults = function.__code__, function.__defaults__ or ()
         by_keyword = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
         required = [*code.co_varnames[: code.co_argcount - len(defaults)]]
