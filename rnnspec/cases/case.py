@@ -192,7 +192,7 @@ class Case:
         if not self.is_batched:
             return replace(self, batch=1, lengths=())
         if not self.is_packed:
-            return replace(self, lengths=())
+            return replace(self, lengths=()) if self.lengths else self
         lengths = tuple(min(length, self.steps) for length in self.lengths[: self.batch])
         lengths += (self.steps,) * (self.batch - len(lengths))
         if self.steps not in lengths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 from torch import nn
@@ -42,11 +43,11 @@ def find_applicable_cases(rule: AnyRule, near: Case, count: int = 1) -> list[Cas
     Fails if fewer than `count` of the first `MOST_SEEDS` seeds do.
     """
     seeded = (near.replace(seed=seed) for seed in range(MOST_SEEDS))
-    found = [each for each in seeded if rule.when(each)]
-    assert len(found) >= count, (
+    found = list(islice(filter(rule.when, seeded), count))
+    assert len(found) == count, (
         f"{rule.id} applies to {near} with only {len(found)} of {MOST_SEEDS} seeds"
     )
-    return found[:count]
+    return found
 
 
 def check_layer(
