@@ -1,11 +1,12 @@
-"""Compare how planted bugs are detected on a device and on the CPU.
+"""Compare how planted bugs are detected on a device and on the CPU, and check correct layers there.
 
     python conformance/planted.py --device cuda
     PJRT_DEVICE=CPU python conformance/planted.py --device xla --import examples.xla_eager
 
 Bugs are drawn from the bank of each kind of layer, and each is checked with the rule that it names.
-The exit status is 1 if the rule detects a bug on the CPU, applies on the device, and does not
-detect the bug there.
+Correct implementations are drawn from the same bank. The exit status is 1 if the rule detects a bug
+on the CPU, applies on the device, and does not detect the bug there, or if a correct implementation
+breaks a MUST rule on the device that PyTorch's own layer keeps there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,11 +57,36 @@ def find_verdict(kind: str, name: str, device: str) -> tuple[str, str]:
     return result.verdict.value, result.message
 
 
+def find_broken(layer: Any, kind: str, device: str) -> set[str]:
+    """Return the MUST rules that a layer breaks on a device in the fewest cases."""
+    report = rnnspec.check(
+        layer, kind=kind, device=device, profile="quick", sizes="pool", fewest=True, known="none"
+    )
+    return {each.rule for each in report.results if each.is_scored and each.verdict is Verdict.FAIL}
+
+
+def count_flagged(kinds: Iterable[str], number: int, seed: int, device: str) -> int:
+    """Print the rules that correct layers break, and return the number of such layers.
+
+    Rules that PyTorch's own layer breaks on the device are left out.
+    """
+    flagged = 0
+    for kind in kinds if number else ():
+        correct = find_bank(kind).correct
+        usual = find_broken(KINDS[kind].documented, kind, device)
+        for name in sorted(random.Random(seed).sample([*correct], min(number, len(correct)))):
+            broken = find_broken(correct[name], kind, device) - usual
+            click.echo(f"{kind} {name} correct: {', '.join(sorted(broken)) or 'keeps all rules'}")
+            flagged += bool(broken)
+    return flagged
+
+
 @click.command(help=__doc__)
 @click.option("--device", required=True, help="Any device that torch knows.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Imported first.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Repeatable.")
 @click.option("--each", default=10, show_default=True, help="The number of bugs of each kind.")
+@click.option("--correct", default=0, show_default=True, help="Correct layers of each kind.")
 @click.option("--seed", default=0, show_default=True, help="The seed of the draw.")
 @click.option("--json", "path", type=Path, help="Where to write the verdicts.")
 def compare(
@@ -67,6 +94,7 @@ def compare(
     imports: tuple[str, ...],
     kinds: tuple[str, ...],
     each: int,
+    correct: int,
     seed: int,
     path: Path | None,
 ) -> None:
@@ -94,7 +122,8 @@ def compare(
     )
     if path is not None:
         path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    sys.exit(bool(hidden))
+    flagged = count_flagged(kinds or KINDS, correct, seed, device)
+    sys.exit(bool(hidden or flagged))
 
 
 if __name__ == "__main__":

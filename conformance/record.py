@@ -32,13 +32,14 @@ class Setting:
     options: tuple[str, ...] = ()
 
 
-def list_settings(device: str) -> list[Setting]:
+def list_settings(device: str, *, is_rehearsal: bool = False) -> list[Setting]:
     """Return the settings in which layers are checked on a device: one, or four on CUDA.
 
-    CUDA may round float32 to TF32 or not, and cuDNN may be on or off.
+    CUDA may round float32 to TF32 or not, and cuDNN may be on or off. A rehearsal has the settings
+    of CUDA on another device.
     """
     kind = torch.device(device).type
-    if kind != "cuda":
+    if kind != "cuda" and not is_rehearsal:
         return [Setting(kind)]
     return [
         Setting(f"{kind}-{precision}{name}", ("--float32-precision", precision, *options))
@@ -59,6 +60,8 @@ def find_folder(root: Path, version: str) -> Path:
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Imported first.")
 @click.option("--sizes", default="auto", show_default=True, help="auto, free or pool.")
 @click.option("--fewest", is_flag=True, help="Only the fewest cases that reach every rule.")
+@click.option("--cases", type=int, help="The number of cases, to try the command.")
+@click.option("--rehearse", is_flag=True, help="Use the four settings of CUDA on another device.")
 @click.option("--to", "root", type=Path, help="The folder of the results.")
 def record(
     device: str,
@@ -67,6 +70,8 @@ def record(
     imports: tuple[str, ...],
     sizes: str,
     fewest: bool,
+    cases: int | None,
+    rehearse: bool,
     root: Path | None,
 ) -> None:
     """Record every kind in every setting, and exit with the worst status of the checks."""
@@ -80,11 +85,12 @@ def record(
                 *("check", KINDS[kind].documented, "--profile", profile),
                 *("--device", device, "--known", "none", "--sizes", sizes),
                 *(*setting.options, *plugins, *(("--fewest",) if fewest else ())),
+                *(() if cases is None else ("--cases", str(cases))),
                 *("--record", str(folder / f"{kind}-{setting.name}.json")),
             ]
         )
         for kind in kinds or KINDS
-        for setting in list_settings(device)
+        for setting in list_settings(device, is_rehearsal=rehearse)
     ]
     if not any(folder.iterdir()):  # nothing could be checked
         folder.rmdir()

@@ -1,15 +1,12 @@
 """Check that PyTorch's recurrent layers and cells follow their documentation.
 
 They run on the CPU and, if available, on CUDA. Every rule is a test of its own. On CUDA, float32 is
-checked with and without TF32, and every kind is recorded with cuDNN on and off. What the installed
-release is known to break is declared in the folder `known`. The many cases of the default profile
-are among the slow tests.
+checked with and without TF32. What the installed release is known to break is declared in the
+folder `known`. The many cases of the default profile are among the slow tests.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -123,12 +120,3 @@ def test_torch_gru_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
 @rnnspec.conformance(torch.nn.LSTMCell, device="cuda", known=KNOWN)
 def test_torch_lstm_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
-
-
-@pytest.mark.cuda
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_every_kind_is_recorded_on_cuda_with_cudnn_on_and_off(tmp_path: Path) -> None:
-    script = [sys.executable, str(HERE / "record.py"), "--device", "cuda", "--profile", "quick"]
-    done = subprocess.run([*script, "--to", str(tmp_path)], cwd=HERE.parent, check=False)
-    assert done.returncode == 0

@@ -252,7 +252,7 @@ REFUSED: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
     (
         {"device": "nowhere"},
         DeviceError,
-        f"device nowhere: torch {torch.__version__} cannot use it (",
+        f"device nowhere: torch {torch.__version__} knows no device 'nowhere'.",
     ),
     ({"device": "meta"}, DeviceError, f"device meta: torch {torch.__version__} cannot use it ("),
     (

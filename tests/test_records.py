@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +33,44 @@ def test_other_devices_have_one_setting_and_cuda_has_four(record: ModuleType) ->
         ("cuda-ieee-without-cudnn", ("--float32-precision", "ieee", *off)),
         ("cuda-tf32-without-cudnn", ("--float32-precision", "tf32", *off)),
     ]
+
+
+def test_a_rehearsal_has_the_settings_of_cuda(record: ModuleType) -> None:
+    names = [each.name for each in record.list_settings("xla", is_rehearsal=True)]
+    assert names == ["xla-ieee", "xla-tf32", "xla-ieee-without-cudnn", "xla-tf32-without-cudnn"]
+
+
+def test_one_command_runs_every_part_of_cuda() -> None:
+    on_device = load_module("on_device", "conformance")
+    parts = on_device.list_parts("cuda", (), ("rnn",), ["--cases", "3"], ["--each", "1"])
+    scripts = {name: [Path(words[1]).name, *words[2:]] for name, words in parts.items()}
+    assert scripts == {
+        "records": [
+            *("record.py", "--device", "cuda", "--kind", "rnn"),
+            *("--profile", "quick", "--cases", "3"),
+        ],
+        "bank": ["planted.py", "--device", "cuda", "--kind", "rnn", "--each", "1"],
+        "tests": ["-m", "pytest", "-m", "cuda", "conformance", "tests"],
+    }
+    text = CliRunner().invoke(on_device.run, ["--help"]).output
+    assert "--device cpu --rehearse --kind rnn-cell --cases 8 --each 1" in text
+
+
+@pytest.mark.slow
+def test_the_command_for_cuda_can_be_rehearsed_on_the_cpu(tmp_path: Path) -> None:
+    few = ["--rehearse", "--kind", "rnn-cell", "--cases", "8", "--each", "1", "--correct", "1"]
+    words = [sys.executable, "conformance/on_device.py", "--device", "cpu", *few]
+    done = subprocess.run(
+        [*words, "--to", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    # Eight cases do not reach every rule, so the records are inconclusive.
+    assert done.stdout.endswith("records: exit status 3\nbank: exit status 0\n"), done.stderr
+    (folder,) = tmp_path.iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        f"rnn-cell-cpu-{precision}{cudnn}.json"
+        for precision in ("ieee", "tf32")
+        for cudnn in ("", "-without-cudnn")
+    }
 
 
 def test_results_of_a_release_are_in_one_folder(record: ModuleType) -> None:

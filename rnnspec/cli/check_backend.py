@@ -75,7 +75,9 @@ def _check_backend(
     check_writable(json_path)
     options: CheckOptions = collect_options(CheckOptions, given)
     if not imports and options.device == "cpu":
-        raise SelectionError("name a --device, or a plugin with --import", "device")
+        raise SelectionError(
+            "name a device with --device, a plugin with --import, or a --manifest."
+        )
     settings = WorkerSettings(jobs=choose_jobs(jobs, options), timeout=timeout, memory=memory)
     claims = None if declared is None else read_claims(declared, options.without)
     reports = {}

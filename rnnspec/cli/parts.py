@@ -20,7 +20,7 @@ import click
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.subjects.steps import StepKind, announce_step, is_from_user
-from rnnspec.subjects.target import Target, resolve_target
+from rnnspec.subjects.target import Target, resolve_target, suggest_module
 from rnnspec.text import read_message
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ def import_module(name: str) -> None:
         if is_from_user(error):
             raise
         text = read_message(error)
-        raise SelectionError(f"{name}: {type(error).__name__}: {text}", "import") from error
+        near = suggest_module(name) if isinstance(error, ModuleNotFoundError) else ""
+        near = f".{near}" if near else ""
+        raise SelectionError(f"{name}: {type(error).__name__}: {text}{near}", "import") from error
     finally:
         if here in sys.path:
             sys.path.remove(here)

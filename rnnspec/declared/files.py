@@ -162,7 +162,7 @@ def find_file(asked: str | None, start: Path | None = None) -> DeclaredFile | No
     if asked == NOWHERE:
         return None
     if asked is not None:
-        return _read_file(Path(asked), is_asked=True)
+        return _read_file(Path(asked), option="known")
     folder = (start or Path.cwd()).resolve()
     for each in (folder, *folder.parents):
         for name in NAMES:
@@ -173,19 +173,22 @@ def find_file(asked: str | None, start: Path | None = None) -> DeclaredFile | No
     return None
 
 
-def _read_file(path: Path, *, is_asked: bool = False) -> DeclaredFile | None:
-    """Return the declarations in a file, or None if a pyproject.toml has none."""
+def _read_file(path: Path, option: str | None = None) -> DeclaredFile | None:
+    """Return the declarations in a file, or None if a pyproject.toml has none.
+
+    `option` is the option with which the user asks for this file.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
     except OSError as error:
-        raise SelectionError(f"{path}: {error.strerror}.", "known") from error
+        raise SelectionError(f"{path}: {error.strerror}.", option or "known") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SelectionError(f"{path} is no TOML: {error}.") from error
     if path.name == PYPROJECT:
         tools = data.get("tool")
         own = tools.get("rnnspec") if isinstance(tools, dict) else None
-        if own is None and not is_asked:
+        if own is None and option is None:
             return None
         data = {} if own is None else own
         if not isinstance(data, dict):
@@ -331,7 +334,7 @@ def read_manifest(path: str) -> DeclaredFile:
 
     Raises SelectionError if there is no such file, or if it has no table for the backend.
     """
-    found = find_file(path)
+    found = _read_file(Path(path), option="manifest")
     if found is None or BACKEND not in found.data:
         raise SelectionError(
             f"{path}: no table [{BACKEND}]; it holds the device, the module to import and the "

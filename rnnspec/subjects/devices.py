@@ -11,19 +11,26 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import torch
 
 from rnnspec.contract.features import Feature
-from rnnspec.errors import DeviceError
+from rnnspec.errors import DeviceError, suggest_similar
 from rnnspec.subjects.failures import Ended, Failure, LeftOut, Raised
 from rnnspec.subjects.steps import StepKind, announce_step
 from rnnspec.text import read_message, read_type
 
 PRODUCT = [[2.0, 2.0], [2.0, 2.0]]
 """The product of two matrices of ones, which is exact in every dtype."""
+USUAL_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
+"""The devices that torch itself implements."""
+OTHER_NAMES = {"gpu": "cuda", "nvidia": "cuda", "rocm": "cuda", "tpu": "xla", "gaudi": "hpu"}
+"""Other names for a device, with the name that torch gives it."""
+LONGEST_REASON = 200
+"""Limit on the characters of torch's reason for refusing a device; that for MPS has 4,000."""
 _CHECKED: set[str] = set()
 """The devices, other than the CPU and CUDA, that this process has found to work."""
 
@@ -46,14 +53,31 @@ def check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device).item()
     except Exception as error:
-        version = torch.__version__
+        why = _explain_unusable(device, error)
         raise DeviceError(
-            f"{device}: torch {version} cannot use it ({_read_first_line(error)}); "
-            "nothing was checked.",
-            "device",
+            f"{device}: torch {torch.__version__} {why}; nothing was checked.", "device"
         ) from error
     if torch.device(device).type not in ("cpu", "cuda"):
         _CHECKED.add(device)
+
+
+def _explain_unusable(device: str, error: Exception) -> str:
+    """Return why torch cannot use a device, with a suggestion or with the step that is missing."""
+    kind = device.partition(":")[0]
+    try:
+        torch.device(kind)
+    except RuntimeError:
+        meant = OTHER_NAMES.get(kind.casefold())
+        near = f" Did you mean {meant!r}?" if meant else suggest_similar(kind, USUAL_DEVICES)
+        return (
+            f"knows no device {kind!r}.{near} If a backend registers it, import the module of the "
+            "backend first, with --import"
+        )
+    reason = shorten(_read_first_line(error), LONGEST_REASON, placeholder=" ...")
+    # torch reserves names such as hpu and privateuseone for backends outside of it.
+    is_outside = not hasattr(torch, kind) and kind not in USUAL_DEVICES
+    hint = "; import the module of its backend first, with --import" if is_outside else ""
+    return f"cannot use it ({reason}){hint}"
 
 
 def lacks_device(device: str) -> bool:

@@ -377,6 +377,8 @@ def test_call_that_does_not_return_is_reported_with_the_limit_of_the_user(
     write_pair: Callable[..., tuple[str, str]],
 ) -> None:
     """Further calls get less time, but the text belongs to the first."""
-    body = "\n    def forward(self, x, state=None):\n        import time\n        time.sleep(1000)\n"
+    body = (
+        "\n    def forward(self, x, state=None):\n        import time\n        time.sleep(1000)\n"
+    )
     report = rnnspec.compare(*write_pair(body), isolate=True, timeout=5)
     assert [each.text for each in report.faults] == ["it did not return within 5 s"]

@@ -223,6 +223,33 @@ def test_a_device_that_does_not_exist_is_refused() -> None:
         check_device("mtia")
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cdua:1", "knows no device 'cdua'. Did you mean 'cuda'"),
+        ("CPU", "knows no device 'CPU'. Did you mean 'cpu'"),
+        (
+            "GPU",
+            "knows no device 'GPU'. Did you mean 'cuda'? If a backend registers it, import the",
+        ),
+        ("npu_of_mine", "knows no device 'npu_of_mine'. If a backend registers it, import the mod"),
+        ("", "knows no device ''. If a backend"),
+        ("privateuseone", "; import the module of its backend first, with --import; nothing"),
+        ("cuda:x", "cannot use it (Invalid device string: 'cuda:x'); nothing was checked."),
+        ("meta", "cannot use it (Tensor.item() cannot be called on meta tensors); nothing was"),
+    ],
+)
+def test_a_device_that_torch_cannot_use_is_refused_with_the_next_step(
+    device: str, message: str
+) -> None:
+    if host_device.AVAILABLE and device == "privateuseone":
+        pytest.skip("the device host may have its name")
+    with pytest.raises(rnnspec.CannotCheck) as caught:
+        check_device(device)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
 def check_backend(path: Path, *options: str) -> dict[str, Any]:
     """Check a backend that lacks an operator of the gated layers, and return its scorecard."""
     few = ("--profile", "quick", "--cases", "1", "--sizes", "pool", "--rule", "shapes.output")
@@ -259,6 +286,28 @@ def test_all_kinds_of_a_backend_are_checked_in_one_run(device: str, tmp_path: Pa
     assert {kind: each["verdict"] for kind, each in scorecard["kinds"].items()} == {
         kind: "conforms" if KINDS[kind].page.startswith("nn.RNN") else "violates" for kind in KINDS
     }
+
+
+def test_the_operator_of_the_page_is_checked_in_the_layers_that_call_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backends.md").read_text(encoding="utf-8")
+    example = page.partition("<!-- operators -->\n```python\n")[2].partition("```")[0]
+    plugin = f"def my_tanh(x):\n    return x.sin()\n\n\n{example}"
+    (tmp_path / "operators_of_the_page.py").write_text(plugin, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(
+        sys.modules["rnnspec.cli.check_backend"],
+        "KINDS",
+        {kind: KINDS[kind] for kind in ("rnn-cell", "gru-cell")},
+    )
+    given = ["check-backend", "--import", "operators_of_the_page", "--rule", "cells.step"]
+    few = ["--profile", "quick", "--cases", "4", "--sizes", "pool"]
+    path = tmp_path / "scorecard.json"
+    assert commands.main([*given, *few, "--json", str(path)], standalone_mode=False) == 1
+    found = json.loads(path.read_text(encoding="utf-8"))["kinds"]
+    verdicts = {kind: each["verdict"] for kind, each in found.items()}
+    assert verdicts == {"rnn-cell": "violates", "gru-cell": "conforms"}
 
 
 MANIFEST = """
@@ -314,5 +363,5 @@ def test_a_wrong_option_of_a_manifest_is_refused_with_its_line(tmp_path: Path) -
 
 
 def test_a_backend_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(rnnspec.CannotCheck, match="name a --device, or a plugin"):
+    with pytest.raises(rnnspec.CannotCheck, match="name a device with --device, a plugin"):
         commands.main(["check-backend"], standalone_mode=False)
