@@ -130,7 +130,7 @@ def _read_record(record: Record) -> Implementation:
         if verdict is Verdict.FAIL and "caused_by" not in each:
             faults.append({"rule": rule, **each})
     cells = {
-        theme: HOLDS if held[theme] == checked[theme] else f"{held[theme]} of {checked[theme]}"
+        theme: HOLDS if held[theme] == checked[theme] else f"{held[theme]}/{checked[theme]}"
         for theme in checked
     }
     return Implementation(
@@ -151,7 +151,8 @@ def _read_framework(data: Mapping[str, Any]) -> Implementation:
     kind = next(each for each in KINDS.values() if not each.is_cell and each.title in data["layer"])
     parts: dict[str, set[str]] = {}
     for rule in select_layer_rules(()):
-        parts.setdefault(rule.theme.value, set()).add(rule.part.value)
+        if rule.clauses_of(kind.name):
+            parts.setdefault(rule.theme.value, set()).add(rule.part.value)
     broken = {each["rule"].partition(".")[0] for each in data["faults"]}
     cells = {}
     for theme, own in parts.items():
@@ -191,15 +192,15 @@ def write_page() -> str:
         "",
         "- &check;: all rules hold",
         "- &check;*: all rules that were checked hold, but some were reached too rarely",
-        "- `n of m`: n of m rules hold, and the others could not be checked",
-        "- a number of faults: the link leads to the smallest case of each, its program, and the",
-        "  command that finds it",
-        "- &ndash;: no result is recorded",
+        "- `n/m`: n of m rules hold, and the others could not be checked",
+        "- a red number: the number of faults; the link leads to the smallest case of each, its",
+        "  program, and the command that finds it",
+        "- &ndash;: no rule of the theme is about this kind of layer, or no result is recorded",
         "",
         "Each release of torch is checked against its own documentation ([Releases of",
         "PyTorch](releases.md)). For other libraries, the records have a verdict for each part of",
         "the contract, so a theme holds if its part holds ([Layers of other",
-        "libraries](frameworks.md)).",
+        "libraries](frameworks.md)). On a narrow screen, scroll a table sideways.",
         "",
     ]
     for kind in KINDS.values():
@@ -230,7 +231,7 @@ def _write_cell(row: Implementation, theme: str) -> str:
     own = [each for each in row.faults if each["rule"].partition(".")[0] == theme]
     if own:
         text = "1 fault" if len(own) == 1 else f"{len(own)} faults"
-        return f'<a class="faults" href="#{row.anchor}">{text}</a>'
+        return f'<a class="faults" href="#{row.anchor}" title="{text}">{len(own)}</a>'
     return row.cells.get(theme, UNKNOWN)
 
 

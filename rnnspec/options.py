@@ -103,7 +103,9 @@ class RunOptions(Options):
 
     profile: str = option("default", "quick, default or thorough.", metavar="NAME")
     cases: int | None = option(None, "Number of cases, in place of the profile's own.", metavar="N")
-    seed: int = option(0, "Seed of all random draws; the same seed, the same report.", metavar="N")
+    seed: int = option(
+        0, "Seed of all random draws; the same seed repeats the report.", metavar="N"
+    )
     device: str = option("cpu", "A device of torch, such as cuda:0.", metavar="DEVICE")
     rules: tuple[str, ...] = option(
         (),
@@ -137,7 +139,7 @@ class CheckOptions(RunOptions):
         metavar="KIND",
     )
     adapt: bool = option(
-        False, "Find an adapter first, for other names, layouts or states; see 'rnnspec adapt'."
+        False, "Find an adapter first, if your layer has other names, layouts or states."
     )
     known: str | None = option(
         None,
@@ -227,7 +229,9 @@ class ModelOptions(RunOptions):
 class CompareOptions(Options):
     """Options that you can use to compare two modules."""
 
-    seed: int = option(0, "Seed of all random draws; the same seed, the same report.", metavar="N")
+    seed: int = option(
+        0, "Seed of all random draws; the same seed repeats the report.", metavar="N"
+    )
     device: str = option("cpu", "A device of torch, such as cuda:0.", metavar="DEVICE")
     float32_precision: str = option(
         AUTOMATIC,
@@ -269,7 +273,9 @@ class AccuracyOptions(Options):
     steps: int = option(32, "Time steps of a case.", metavar="N")
     batch: int = option(4, "Samples of a case.", metavar="N")
     cases: int = option(2, "Number of cases for each size and dtype.", metavar="N")
-    seed: int = option(0, "Seed of all random draws; the same seed, the same numbers.", metavar="N")
+    seed: int = option(
+        0, "Seed of all random draws; the same seed repeats the numbers.", metavar="N"
+    )
     device: str = option("cpu", "A device of torch, such as cuda:0.", metavar="DEVICE")
     arguments: Mapping[str, Any] = option(
         {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"

@@ -84,6 +84,17 @@ def test_every_record_is_in_the_table(implementations: ModuleType) -> None:
     assert all(each.version.endswith("(xla)") for each in devices)
 
 
+def test_a_theme_has_a_result_only_for_kinds_that_have_its_rules(
+    implementations: ModuleType,
+) -> None:
+    found = implementations.load_implementations()
+    assert {"gates", "cells", "cell-state"} <= set(implementations.list_themes())
+    for each in found:
+        if each.kind.name == "rnn":
+            assert not {"gates", "cells", "cell-state"} & each.cells.keys()
+    assert any("gates" in each.cells for each in found if each.kind.name == "lstm")
+
+
 def test_each_fault_is_linked_from_its_cell(implementations: ModuleType) -> None:
     page = implementations.write_page()
     linked = set(re.findall(r'class="faults" href="#([^"]+)"', page))

@@ -608,6 +608,22 @@ def test_each_name_of_a_class_names_a_single_class() -> None:
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
+def test_each_name_of_a_type_has_a_single_meaning() -> None:
+    """Aliases such as `Row = Mapping[str, Any]` may be defined again, but not with another type."""
+    meanings: dict[str, set[str]] = {}
+    for path in MODULES:
+        tree = parse_module(path)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                meanings.setdefault(node.name, set()).add(f"class of {name_module(path)}")
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript | ast.BinOp):
+                name = ast.unparse(node.targets[0])
+                if name[:1].isupper() and not name.isupper():
+                    meanings.setdefault(name, set()).add(ast.unparse(node.value))
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
+
+
 def test_imports_have_no_cycle() -> None:
     known = {name_module(path): path for path in MODULES}
     graph = {

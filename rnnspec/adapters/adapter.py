@@ -16,7 +16,7 @@ from torch import nn
 from rnnspec.adapters.expressions import Expression, parse_expression
 from rnnspec.adapters.forms import OUTPUT, Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import Adaptation, AdaptedLayer
-from rnnspec.adapters.recipes import Recipe, check_template, make_recipes
+from rnnspec.adapters.recipes import WeightRecipe, check_template, make_recipes
 from rnnspec.adapters.settings import nest_arguments
 from rnnspec.adapters.validation import (
     check_boolean,
@@ -155,7 +155,7 @@ class Adapter:
             return ()
         return tuple(letter for letter in self.kind.states if letter in self.returns.names)
 
-    def make_recipes(self, config: Config) -> dict[str, Recipe]:
+    def make_recipes(self, config: Config) -> dict[str, WeightRecipe]:
         """Return the recipe for each parameter of the implementation, for a configuration."""
         return make_recipes(self.weights, config)
 

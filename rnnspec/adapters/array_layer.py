@@ -25,7 +25,7 @@ from rnnspec.subjects.devices import keep_random_numbers
 
 Compute = Callable[..., Any]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
-Build = Callable[[Config, str], Any]
+BuildFirst = Callable[[Config, str], Any]
 """A function of a configuration and a dtype name that builds the first argument of `Compute`."""
 WITHOUT_BIAS = (
     "since with bias=False there is no bias to make it from; "
@@ -45,7 +45,7 @@ class Implementation:
     """
 
     compute: Compute
-    build: Build | None
+    build: BuildFirst | None
     gradients: Callable[..., Any] | None
     arrays: Arrays
     lacks: frozenset[Feature]
@@ -177,7 +177,7 @@ class Flat:
 
 
 @functools.lru_cache(maxsize=1024)
-def build_once(build: Build, config: Config, dtype: str) -> Any:
+def build_once(build: BuildFirst, config: Config, dtype: str) -> Any:
     """Return the result of a build function, without drawing from the caller's random numbers."""
     with keep_random_numbers():
         return build(config, dtype)

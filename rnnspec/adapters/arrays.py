@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspec.adapters.adapter import DRAWS, Adapter, find_feature, module, name_target
-from rnnspec.adapters.array_layer import ArrayLayer, Build, Compute, Implementation
+from rnnspec.adapters.array_layer import ArrayLayer, BuildFirst, Compute, Implementation
 from rnnspec.adapters.expressions import PROJECTION, ROLES, parse_expression
 from rnnspec.adapters.libraries import Arrays
 from rnnspec.adapters.validation import (
@@ -73,7 +73,7 @@ def function(
     *,
     kind: str = UNGATED.name,
     gates: str = "",
-    build: Build | None = None,
+    build: BuildFirst | None = None,
     weights: Mapping[str, str] | None = None,
     arrays: str = Arrays.NUMPY.value,
     gradients: Callable[..., Any] | None = None,

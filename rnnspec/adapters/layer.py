@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.adapters.expressions import Expression
 from rnnspec.adapters.forms import OUTPUT, Form
-from rnnspec.adapters.recipes import Recipe
+from rnnspec.adapters.recipes import WeightRecipe
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes, state_size
 from rnnspec.errors import suggest_similar
@@ -47,7 +47,7 @@ class Adaptation(Protocol):
     def seed(self) -> Callable[[int], Any] | None:
         """Seeds the generator of a module that does not draw from torch's."""
 
-    def make_recipes(self, config: Config) -> dict[str, Recipe]:
+    def make_recipes(self, config: Config) -> dict[str, WeightRecipe]:
         """Return the recipe for each parameter of the user's module."""
 
 

@@ -10,7 +10,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import SUFFIXES, parameter_shapes
 from rnnspec.errors import AdapterError, suggest_similar
 
-Recipe = tuple[Callable[[str], str], Expression]
+WeightRecipe = tuple[Callable[[str], str], Expression]
 """How to make a parameter: a function that completes names, and an expression with names."""
 PLACE = re.compile(r"\{(\w*)\}")
 PLACES = ("layer", "number", "direction", "suffix", "row", "by_direction")
@@ -18,12 +18,12 @@ ROWS = {"row", "by_direction"}
 """Placeholders that count layers and directions together."""
 
 
-def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str, Recipe]:
+def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str, WeightRecipe]:
     """Return the recipe for each parameter of an implementation, for a configuration.
 
     `weights` contains the expressions by name or template.
     """
-    found: dict[str, Recipe] = {}
+    found: dict[str, WeightRecipe] = {}
     known = parameter_shapes(config)
     for template, expression in weights.items():
         for layer, direction in _list_places(template, config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar, cast
 
 from rnnspec.engine.campaign import Watcher
-from rnnspec.isolation.sending import NotImportableError, OptionsT, Prepare, make_sent_job
+from rnnspec.isolation.sending import NotImportableError, OptionsT, PrepareSuite, make_sent_job
 from rnnspec.isolation.standing import Standing
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.report.data import Report
@@ -28,7 +28,7 @@ class RunHere(Protocol[ReportT_co]):
 def run_isolated(
     target: Any,
     options: OptionsT,
-    prepare: Prepare[OptionsT],
+    prepare: PrepareSuite[OptionsT],
     run_here: RunHere[ReportT_co],
     *,
     watch: Watcher | None,

@@ -265,7 +265,7 @@ def _shorten(numbers: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, numbers[:6]))}, ... {len(numbers)} in total]"
 
 
-Row = Mapping[str, Any]
+AxisValues = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -273,14 +273,14 @@ class Constraint:
     """A condition on the values of a few axes of a case."""
 
     axes: tuple[str, ...]
-    allows: Callable[[Row], bool]
+    allows: Callable[[AxisValues], bool]
 
-    def fix(self, values: Row) -> Constraint:
+    def fix(self, values: AxisValues) -> Constraint:
         """Return the condition that remains on the other axes if some axes have these values."""
         free = tuple(name for name in self.axes if name not in values)
         return self if free == self.axes else Constraint(free, partial(self._allows_with, values))
 
-    def _allows_with(self, values: Row, row: Row) -> bool:
+    def _allows_with(self, values: AxisValues, row: AxisValues) -> bool:
         return self.allows({**values, **row})
 
 
@@ -297,7 +297,7 @@ def _is_one_of(*members: Distribution) -> Callable[[Distribution], bool]:
     return lambda distribution: distribution in members
 
 
-def _is_predictable(row: Row) -> bool:
+def _is_predictable(row: AxisValues) -> bool:
     """Return whether the oracle can predict results, or the results reveal the masks."""
     drops = row["dropout"] is DropoutLevel.SOME and row["mode"] is Mode.TRAIN
     return not drops or row["num_layers"] == 1 or row["distribution"].needs_dropout

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.case import Constraint
 
-Row = dict[str, Any]
+CoveringRow = dict[str, Any]
 """A value for each axis, by name."""
 Codes = NDArray[np.int64]
 """Rows as integers: each value is replaced by its position on its axis."""
@@ -31,7 +31,7 @@ def build_covering_array(
     constraints: Sequence[Constraint],
     strength: int,
     seed: int,
-) -> list[Row]:
+) -> list[CoveringRow]:
     """Return rows that cover every combination of `strength` values which the constraints allow.
 
     `domains` holds the values of each axis by name. There is always at least one row. The result
@@ -208,7 +208,7 @@ def _choose_greedily(addresses: Codes, covered: NDArray[np.bool_]) -> list[int]:
     return chosen
 
 
-def _decode(codes: Codes, domains: Mapping[str, Sequence[Any]]) -> Row:
+def _decode(codes: Codes, domains: Mapping[str, Sequence[Any]]) -> CoveringRow:
     return {
         name: values[code]
         for (name, values), code in zip(domains.items(), codes.tolist(), strict=True)

@@ -16,7 +16,7 @@ from rnnspec.cases.axes import Projection
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
 from rnnspec.cases.sizes import (
-    Sizes,
+    SizesByName,
     draw_from_pool,
     lengths,
     list_fitting_sizes,
@@ -115,7 +115,7 @@ def cases_in_row(
     row: Mapping[str, Any],
     large_dimensions: tuple[str, ...] | None = None,
     source: SizeSource = SizeSource.FREE,
-    given: Sizes | None = None,
+    given: SizesByName | None = None,
 ) -> Case:
     """Draw cases that have the values of a row.
 
@@ -143,7 +143,7 @@ def cases_in_row(
     return case.replace(lengths=draw(lengths(drawn["steps"], drawn["batch"])))
 
 
-def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case:
+def make_case(row: Mapping[str, Any], chosen: SizesByName, probability: float) -> Case:
     """Return a case with the values of a row, these sizes and this dropout probability.
 
     The row may contain the kind of the layer, by default the ungated kind, and its history. The

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes.layout import Array
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
-
-Array = NDArray[np.float64]
 
 HELD_BIASES = {"bias_ih": 2048.0, "bias_hh": -1024.0}
 """The biases of a gate that is held, to be multiplied by its sign.

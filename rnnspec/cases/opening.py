@@ -21,7 +21,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import make_case, mix_seed
 from rnnspec.cases.plan import Scope, find_simplest_row
-from rnnspec.cases.sizes import DIMENSIONS, Sizes
+from rnnspec.cases.sizes import DIMENSIONS, SizesByName
 from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.kinds import Nonlinearity
 
@@ -89,7 +89,7 @@ def list_opening_cases(scope: Scope, seed: int) -> list[Case]:
     return [case.replace(seed=mix_seed(seed, number)) for number, case in enumerate(cases)]
 
 
-def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
+def _make_case(scope: Scope, sizes: SizesByName, wanted: Mapping[str, Any]) -> Case:
     """Return the case with these sizes and choices, as far as the scope contains them."""
     row = {
         name: wanted[name] if wanted.get(name) in scope.list_values(AXIS[name]) else simplest

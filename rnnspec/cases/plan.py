@@ -33,8 +33,15 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.axes.dtype import HALF_DTYPES
 from rnnspec.cases.case import list_constraints
-from rnnspec.cases.covering import Row, build_covering_array
-from rnnspec.cases.sizes import LARGE_PAIRS, LONGEST, MANY_SAMPLES, REAL_SIZES, USUAL_SIZES, Sizes
+from rnnspec.cases.covering import CoveringRow, build_covering_array
+from rnnspec.cases.sizes import (
+    LARGE_PAIRS,
+    LONGEST,
+    MANY_SAMPLES,
+    REAL_SIZES,
+    USUAL_SIZES,
+    SizesByName,
+)
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED, Nonlinearity
 
@@ -174,7 +181,7 @@ class PlanRow:
     row: Mapping[str, Any]
     cases: int
     large_dimensions: tuple[str, ...] | None = None
-    sizes: Sizes | None = None
+    sizes: SizesByName | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ class Profile:
     planned: int
     minimum: int
     large_axes: tuple[str, ...] = LARGE_AXES
-    real_sizes: tuple[Sizes, ...] = ()
+    real_sizes: tuple[SizesByName, ...] = ()
 
 
 PROFILES = {
@@ -360,7 +367,7 @@ def _pin(scope: Scope, **values: Any) -> Scope:
     return replace(scope, pinned=tuple({**possible, **dict(scope.pinned)}.items()))
 
 
-def _fit(row: Row, sizes: Sizes) -> Sizes:
+def _fit(row: CoveringRow, sizes: SizesByName) -> SizesByName:
     return sizes if row["layout"].is_batched else {**sizes, "batch": 1}
 
 
@@ -432,7 +439,7 @@ def _is_random(row: Mapping[str, Any]) -> bool:
     return row["dropout"] is DropoutLevel.SOME and row["mode"] is Mode.TRAIN
 
 
-def _plan_covering_rows(scope: Scope, strength: int, seed: int) -> list[Row]:
+def _plan_covering_rows(scope: Scope, strength: int, seed: int) -> list[CoveringRow]:
     """Return the rows of a covering array over all axes, and a row for each of `DEPTHS`."""
     rows = build_covering_rows(scope, strength, seed, tuple(AXIS))
     is_free = "num_layers" not in dict(scope.pinned)
@@ -443,7 +450,7 @@ def _plan_covering_rows(scope: Scope, strength: int, seed: int) -> list[Row]:
     ]
 
 
-def _plan_large_row(row: Row) -> PlanRow:
+def _plan_large_row(row: CoveringRow) -> PlanRow:
     """Return a plan row with a single case for a covering row with `large_dimensions`."""
     choices = {name: value for name, value in row.items() if name != "large_dimensions"}
     return PlanRow(choices, 1, row["large_dimensions"])
@@ -454,7 +461,7 @@ def _mix_seed(seed: int, salt: int) -> int:
     return (seed * 1009 + salt) % 2**64
 
 
-def find_simplest_row(scope: Scope) -> Row:
+def find_simplest_row(scope: Scope) -> CoveringRow:
     """Return the row with the simplest value in scope on every axis."""
     return {axis.name: scope.list_values(axis)[0] for axis in AXES}
 
@@ -466,7 +473,7 @@ def build_covering_rows(
     seed: int,
     varied: Sequence[str],
     large_dimensions: Sequence[tuple[str, ...]] = (),
-) -> tuple[Row, ...]:
+) -> tuple[CoveringRow, ...]:
     """Return rows that cover every combination of `strength` values of the varied axes.
 
     Combinations that the constraints forbid are left out. The other axes keep their simplest value

@@ -24,7 +24,7 @@ from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 
-Holds = Callable[[Case], bool]
+CaseTest = Callable[[Case], bool]
 Domains = Mapping[str, tuple[Any, ...]]
 """The values of each axis that may be chosen."""
 SIZES: Domains = {
@@ -158,12 +158,12 @@ class CaseSearch:
         ordered = {name: self.domains[name] for name in self._names}
         object.__setattr__(self, "_allowed", list_allowed(ordered, list_constraints(self.kind)))
 
-    def find(self, holds: Holds) -> Case | None:
+    def find(self, holds: CaseTest) -> Case | None:
         """Return a case for which a condition holds, or None if there is none."""
         found = next(self._search(holds, {}, self._allowed.codes), None)
         return None if found is None else self._complete(*found)
 
-    def can_hold(self, holds: Holds) -> bool:
+    def can_hold(self, holds: CaseTest) -> bool:
         """Return whether there is a case for which a condition holds.
 
         Unlike `find`, it also works if the domains contain values that the kind of layer lacks.
@@ -171,7 +171,7 @@ class CaseSearch:
         return next(self._search(holds, {}, self._allowed.codes), None) is not None
 
     def _search(
-        self, holds: Holds, known: dict[str, Any], codes: Codes
+        self, holds: CaseTest, known: dict[str, Any], codes: Codes
     ) -> Iterator[tuple[dict[str, Any], Codes]]:
         """Yield choices with which a condition holds, whatever the values of the other fields.
 

@@ -35,7 +35,7 @@ THRESHOLDS = (
     1025,
 )
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
-Sizes = dict[str, int]
+SizesByName = dict[str, int]
 """A size for each of the `DIMENSIONS`."""
 BEYOND_BLOCKS = {
     "input_size": (257, 513),
@@ -47,10 +47,10 @@ BEYOND_BLOCKS = {
 
 A kernel that loses the elements beyond its block is right for all smaller sizes.
 """
-USUAL_SIZES: Sizes = {"input_size": 128, "hidden_size": 256, "steps": 33, "batch": 2}
+USUAL_SIZES: SizesByName = {"input_size": 128, "hidden_size": 256, "steps": 33, "batch": 2}
 """The sizes at which a layer is called in every way."""
-MANY_SAMPLES: Sizes = {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64}
-REAL_SIZES: tuple[Sizes, ...] = (
+MANY_SAMPLES: SizesByName = {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64}
+REAL_SIZES: tuple[SizesByName, ...] = (
     USUAL_SIZES,
     {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},
     # Rows take turns, so 512 units and more occur with both activations, modes and kinds of states.
@@ -64,7 +64,7 @@ REAL_SIZES: tuple[Sizes, ...] = (
 A layer is checked at each of them with the weights of a new layer (`Distribution.NEW`), and a cell
 with a single step. No public benchmark of kernels uses more than 512 steps.
 """
-LONGEST: Sizes = {"input_size": 8, "hidden_size": 64, "steps": 2048, "batch": 1}
+LONGEST: SizesByName = {"input_size": 8, "hidden_size": 64, "steps": 2048, "batch": 1}
 """A long sequence that costs too much for a quick check: seconds, for an LSTM."""
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 """The largest small size of each dimension."""
@@ -134,7 +134,7 @@ LARGE = st.one_of(st.sampled_from(THRESHOLDS), st.integers(7, LARGEST_BY_CHANCE)
 @st.composite
 def sizes(
     draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None
-) -> Sizes:
+) -> SizesByName:
     """Draw input_size, hidden_size, steps and batch for a row of values of the axes.
 
     `large_dimensions` names the dimensions that must be large. If it is None, three of ten cases
@@ -165,7 +165,9 @@ def sizes(
     return cap_sizes(row, drawn, large_dimensions)
 
 
-def cap_sizes(row: Mapping[str, Any], drawn: Sizes, kept: Collection[str] = ()) -> Sizes:
+def cap_sizes(
+    row: Mapping[str, Any], drawn: SizesByName, kept: Collection[str] = ()
+) -> SizesByName:
     """Return sizes that are halved until the work of a case is within the limits.
 
     The dimensions in `kept` are halved only if no other can be.
@@ -200,7 +202,7 @@ def _count_directions(row: Mapping[str, Any]) -> int:
     return 2 if row["bidirectional"] else 1
 
 
-def _count_parameters(drawn: Sizes, cells: int, directions: int) -> int:
+def _count_parameters(drawn: SizesByName, cells: int, directions: int) -> int:
     """Return the number of weights of a layer, without its biases."""
     hidden = drawn["hidden_size"]
     return hidden * (
@@ -209,7 +211,7 @@ def _count_parameters(drawn: Sizes, cells: int, directions: int) -> int:
     )
 
 
-def _count_multiplications(drawn: Sizes, cells: int, directions: int) -> int:
+def _count_multiplications(drawn: SizesByName, cells: int, directions: int) -> int:
     """Return an upper estimate of the multiplications of a call."""
     width = drawn["input_size"] + (directions + 1) * drawn["hidden_size"]
     return drawn["steps"] * drawn["batch"] * drawn["hidden_size"] * width * cells
@@ -241,11 +243,11 @@ PLAIN = (4, 5, 3, 2)
 """Input, hidden state, steps and batch."""
 
 
-def _name_sizes(*sizes: int) -> Sizes:
+def _name_sizes(*sizes: int) -> SizesByName:
     return dict(zip(DIMENSIONS, sizes, strict=True))
 
 
-POOL: tuple[Sizes, ...] = tuple(
+POOL: tuple[SizesByName, ...] = tuple(
     _name_sizes(*sizes)
     for sizes in (
         PLAIN,
@@ -266,7 +268,7 @@ POOL: tuple[Sizes, ...] = tuple(
 The first four are sizes of opening cases. Then follow a single step, each size large alone, and the
 two pairs of large sizes for which kernels most often have separate code.
 """
-BEYOND_POOL: tuple[Sizes, ...] = tuple(
+BEYOND_POOL: tuple[SizesByName, ...] = tuple(
     {**_name_sizes(*PLAIN), name: size}
     for name, sizes in BEYOND_BLOCKS.items()
     for size in (129, *sizes)
@@ -279,14 +281,14 @@ They cost a slow subject far more than the others, so no other row draws them.
 
 def draw_from_pool(
     row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None
-) -> st.SearchStrategy[Sizes]:
+) -> st.SearchStrategy[SizesByName]:
     """Draw sizes of the pool for a row of values of the axes."""
     return st.sampled_from(list_fitting_sizes(row, large_dimensions))
 
 
 def list_fitting_sizes(
     row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None
-) -> list[Sizes]:
+) -> list[SizesByName]:
     """Return the sizes of the pool for a row of values of the axes.
 
     They are the sizes that match `large_dimensions` best, or all sizes if it is None. Sizes that
@@ -300,12 +302,12 @@ def list_fitting_sizes(
     return [_fit_to_row(row, each, large_dimensions or ()) for each in known]
 
 
-def _count_fitting(sizes: Sizes, large: tuple[str, ...]) -> int:
+def _count_fitting(sizes: SizesByName, large: tuple[str, ...]) -> int:
     """Return how many dimensions are large exactly if they should be."""
     return sum((sizes[name] >= POOL_LARGE) == (name in large) for name in DIMENSIONS)
 
 
-def _fit_to_row(row: Mapping[str, Any], sizes: Sizes, kept: tuple[str, ...]) -> Sizes:
+def _fit_to_row(row: Mapping[str, Any], sizes: SizesByName, kept: tuple[str, ...]) -> SizesByName:
     if not row["layout"].is_batched:
         sizes = {**sizes, "batch": 1}
     return cap_sizes(row, sizes, kept)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.random import default_rng  # here, so that a subject that replaces it changes no case
 
 from rnnspec.cases.axes import DType, InitialState
+from rnnspec.cases.axes.layout import Array
 from rnnspec.cases.case import Case
-from rnnspec.cases.gates import Array
 from rnnspec.cases.states import get_states_size
 from rnnspec.contract.shapes import parameter_shapes, state_size
 

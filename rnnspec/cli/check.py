@@ -28,8 +28,8 @@ from rnnspec.report.data import Report
 EPILOG = """\b
 Exit status:
   0  conforms: every MUST rule that applies was reached and holds
-  1  violates: a MUST is broken (with --strict a SHOULD too, with --strict-accuracy an error that
-     is larger than usual)
+  1  violates: a MUST rule is broken; with --strict, a SHOULD rule counts too, and with
+     --strict-accuracy, an error that is larger than usual
   2  cannot check: no such target, a wrong argument, no such device
   3  inconclusive: nothing is broken, but a rule was not reached often enough
   With --shard, 0 means that all cases of the shard were checked; the verdict is that of
@@ -69,9 +69,10 @@ DASK = (
 @click.option("--dask", metavar="ADDRESS", help=DASK)
 @add_files
 def check(target: str | None, **given: Any) -> int:
-    """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
+    """Check a layer or a cell.
 
-    TARGET is your class or factory. It takes the arguments of torch.nn.RNN, torch.nn.GRU or
+    TARGET is your class or factory, written as 'package.module:attribute' or
+    'path/to/file.py:attribute'. It takes the arguments of torch.nn.RNN, torch.nn.GRU or
     torch.nn.LSTM, or of one of their cells. It can also be the name of a target declared in your
     `rnnspec.toml` or `pyproject.toml`; without TARGET, all declared targets are checked.
     """

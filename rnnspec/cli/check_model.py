@@ -54,7 +54,7 @@ def check_model(
     """Check your model TARGET: 'package.module:attribute' or 'path/to/file.py:attribute'.
 
     TARGET is called with the arguments that you pass with --arg, or with none, and returns a model
-    from token ids or features to predictions. The output includes a map of its read-out: which
+    that makes predictions from token ids or features. The output has a map of its read-out: which
     input positions can change which features, and which parameters take part.
     """
     files = take_files(given)

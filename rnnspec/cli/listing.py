@@ -60,8 +60,8 @@ def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
 def explain(name: str, as_json: bool) -> int:
     """Explain a rule: its requirement, where you can read about it, and how it is checked.
 
-    The id of a clause, such as rnn.args.bias.false, explains the clause: which kinds of layer it is
-    promised for, where, and since which release.
+    ID can also be a clause, such as rnn.args.bias.false. Then the command explains for which kinds
+    of layer it is promised, where, and since which release.
     """
     from rnnspec.contract.clauses import Clause
     from rnnspec.report.listing import describe_clause, describe_rule, format_clause, format_rule

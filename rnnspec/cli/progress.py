@@ -10,7 +10,7 @@ from functools import partial
 
 from rnnspec.cli.parts import Bar, LineWriter
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.standing import Standing, Watcher
+from rnnspec.isolation.standing import Standing, StandingWatcher
 from rnnspec.text import count_cases
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -71,7 +71,7 @@ def estimate_rest(standing: Standing) -> tuple[float, float]:
 
 
 @contextmanager
-def show_standing(remark: str = "") -> Iterator[Watcher]:
+def show_standing(remark: str = "") -> Iterator[StandingWatcher]:
     """Show the progress of a run on standard error while the context is active.
 
     A terminal shows a bar, otherwise a line is printed every half minute of a long run. Both show

@@ -20,7 +20,7 @@ from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.messages import Job
 from rnnspec.isolation.ranges import Share
 from rnnspec.isolation.sending import make_job
-from rnnspec.isolation.standing import Watcher
+from rnnspec.isolation.standing import StandingWatcher
 from rnnspec.isolation.supervisor import CheckedShard, CheckingMaker, Supervisor, report_merged
 from rnnspec.options import CheckOptions, ModelOptions, check_integer, ignore_clock
 from rnnspec.report.data import Report
@@ -142,7 +142,7 @@ def check_in_workers(
     imports: Sequence[str],
     options: CheckOptions,
     settings: WorkerSettings,
-    watch: Watcher | None = None,
+    watch: StandingWatcher | None = None,
 ) -> Report:
     """Check a target in workers, and return the report. Raises CannotCheck."""
     return _supervise(target, imports, options, settings, watch).run()
@@ -155,7 +155,7 @@ def check_model_in_worker(
     *,
     timeout: float,
     memory: int | None,
-    watch: Watcher | None = None,
+    watch: StandingWatcher | None = None,
 ) -> ModelReport:
     """Check a model in one worker, and return the report. Raises CannotCheck."""
     if not imports:
@@ -178,7 +178,7 @@ def check_shard(
     imports: Sequence[str],
     options: CheckOptions,
     settings: WorkerSettings,
-    watch: Watcher | None = None,
+    watch: StandingWatcher | None = None,
 ) -> CheckedShard:
     """Check a share of the cases in workers, and return the results. Raises CannotCheck."""
     return _supervise(target, imports, options, settings, watch).check()
@@ -189,7 +189,7 @@ def _supervise(
     imports: Sequence[str],
     options: CheckOptions,
     settings: WorkerSettings,
-    watch: Watcher | None,
+    watch: StandingWatcher | None,
 ) -> Supervisor:
     if not imports:
         require_target(target)
@@ -224,7 +224,11 @@ def _choose_checking(settings: WorkerSettings) -> CheckingMaker:
 
 
 def merge_shards(
-    paths: Sequence[str], *, timeout: float, memory: int | None, watch: Watcher | None = None
+    paths: Sequence[str],
+    *,
+    timeout: float,
+    memory: int | None,
+    watch: StandingWatcher | None = None,
 ) -> Report:
     """Return the report on the cases in the files of shards. Raises CannotCheck."""
     merged = merge_files([Path(path) for path in paths])

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from rnnspec.comparing.evaluation import Results
+from rnnspec.comparing.evaluation import ResultTensors
 from rnnspec.subjects.devices import is_cpu
 from rnnspec.subjects.steps import set_watcher
 
@@ -24,8 +24,8 @@ CAN_FORK = sys.platform == "linux"
 
 @contextmanager
 def call_beside(
-    call: Callable[[], Results], device: str, *, is_long: bool
-) -> Iterator[Callable[[], Results]]:
+    call: Callable[[], ResultTensors], device: str, *, is_long: bool
+) -> Iterator[Callable[[], ResultTensors]]:
     """Yield a function that returns the results of a call.
 
     A long call on the CPU begins at once, in a forked process. If that process returns nothing, for
@@ -50,7 +50,7 @@ def call_beside(
         os.waitpid(child, 0)
 
 
-def _answer(writer: Connection, call: Callable[[], Results]) -> None:
+def _answer(writer: Connection, call: Callable[[], ResultTensors]) -> None:
     """Send the results of a call, if it returns, and end this process."""
     try:
         set_watcher(None)  # the watcher of the candidate's steps
@@ -59,10 +59,10 @@ def _answer(writer: Connection, call: Callable[[], Results]) -> None:
         os._exit(0)
 
 
-def _receive(reader: Connection) -> Results:
+def _receive(reader: Connection) -> ResultTensors:
     """Return results, or an empty dictionary if none arrive."""
     try:
-        found: Results = pickle.loads(reader.recv_bytes()) if reader.poll(PATIENCE) else {}
+        found: ResultTensors = pickle.loads(reader.recv_bytes()) if reader.poll(PATIENCE) else {}
     except EOFError:
         found = {}
     return found

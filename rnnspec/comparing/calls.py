@@ -15,7 +15,7 @@ from rnnspec.comparing.evaluation import (
     ExpectedResults,
     Pair,
     PairCase,
-    Results,
+    ResultTensors,
     are_equal,
     convert,
     convert_module,
@@ -65,20 +65,20 @@ class RepeatedCalls:
         """Return other arguments of the same sizes."""
         return self.pair.make_given(replace(self.case, seed=self.case.seed + seed))
 
-    def call_candidate(self, given: Arguments, *, copies: bool = True) -> Results:
+    def call_candidate(self, given: Arguments, *, copies: bool = True) -> ResultTensors:
         """Return the results of the candidate. Raises Raised."""
         side = self.pair.recipe.candidate
         return self.pair.call(side, self.candidate, given, self.case, copies=copies)
 
-    def call_reference(self, given: Arguments) -> Results:
+    def call_reference(self, given: Arguments) -> ResultTensors:
         """Return the results of the reference in float64."""
         return self.pair.call_exactly(self.reference, given.map(convert), self.case)
 
-    def differ(self, exact: Results, got: Results) -> bool:
+    def differ(self, exact: ResultTensors, got: ResultTensors) -> bool:
         """Return whether results are wrong."""
         return find_difference(replace(self.expected, results=exact), got) is not None
 
-    def is_first_wrong(self, first: Results) -> bool:
+    def is_first_wrong(self, first: ResultTensors) -> bool:
         """Return whether the result of a first call is wrong, which other checks find."""
         return self.differ(self.call_reference(self.given), first)
 
@@ -177,7 +177,7 @@ def _check_second_call(
 
 def _check_many_calls(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield that a later call is wrong, as after the calls by which a benchmark warms up."""
-    before: Results = {}
+    before: ResultTensors = {}
     for number in range(1, MANY_CALLS + 1):
         given = session.draw_others(40 + number)
         got, wanted = session.call_candidate(given), session.call_reference(given)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.comparing.differences import DifferenceKind, find_wrong
-from rnnspec.comparing.evaluation import DRAWS, Results, add_noise, is_real, make_noise
+from rnnspec.comparing.evaluation import DRAWS, ResultTensors, add_noise, is_real, make_noise
 from rnnspec.comparing.explanation import Cause, ExplainedCause
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.patterns import find_pattern
@@ -116,7 +116,9 @@ class _Shift:
             value += torch.randn(value.shape, generator=generator).to(value)
 
 
-def _agrees(prober: ReachProber, exact: Results, got: Results, factor: float = 1.0) -> bool:
+def _agrees(
+    prober: ReachProber, exact: ResultTensors, got: ResultTensors, factor: float = 1.0
+) -> bool:
     """Return whether a candidate's results are these, within some times the tolerances."""
     tolerances = prober.expected.tolerances
     return all(
@@ -217,7 +219,7 @@ def _nudge_weights(module: nn.Module) -> None:
     add_noise(module, Arguments(), make_noise(NUDGE, 1))
 
 
-def _measure_gap(got: Results, exact: Results) -> float:
+def _measure_gap(got: ResultTensors, exact: ResultTensors) -> float:
     """Return the largest difference, relative to the largest number of its tensor."""
     return max(
         float((got[name].double() - each).abs().max() / (each.abs().max() + 1e-300))

@@ -19,7 +19,7 @@ from rnnspec.comparing.evaluation import (
     Pair,
     PairCase,
     Precision,
-    Results,
+    ResultTensors,
 )
 from rnnspec.comparing.proved import Proof, find_proof
 from rnnspec.comparing.rows import estimate_work
@@ -95,7 +95,7 @@ def compare_case(pair: Pair, case: PairCase, draws: int | None = None) -> Result
     return find_unexplained(proof, got) if proof is not None else None
 
 
-def find_unexplained(proof: Proof, got: Results) -> ResultDifference | None:
+def find_unexplained(proof: Proof, got: ResultTensors) -> ResultDifference | None:
     """Return the first result with an error that no rounding can explain, or None."""
     for name, exact in proof.exact.items():
         bound = proof.bounds[name]
@@ -120,7 +120,7 @@ def _find_largest(name: str, values: Tensor) -> tuple[str, tuple[int, ...]]:
     return name + (f"[{', '.join(map(str, index))}]" if index else ""), index
 
 
-def are_near(single: Results, got: Results) -> bool:
+def are_near(single: ResultTensors, got: ResultTensors) -> bool:
     """Return whether results are so near those of the reference in float32 that they are right.
 
     A result that is no further from them than `SLACK` - 2 roundings of the largest number is within
@@ -143,7 +143,7 @@ def is_near(single: Tensor, got: Tensor) -> bool:
     return bool(((got - single).abs().double() <= (SLACK - 2) * unit).all())
 
 
-def find_difference(expected: ExpectedResults, got: Results) -> ResultDifference | None:
+def find_difference(expected: ExpectedResults, got: ResultTensors) -> ResultDifference | None:
     """Return the first difference of a candidate's results, or None."""
     if expected.results.keys() != got.keys():
         names = ", ".join(expected.results), ", ".join(got) or "no tensor"

@@ -26,7 +26,7 @@ from rnnspec.subjects.precision import forbid_cudnn
 from rnnspec.subjects.steps import CALL, announce_case
 from rnnspec.text import TextEnum
 
-Results = dict[str, Tensor]
+ResultTensors = dict[str, Tensor]
 """The tensors that a call returns, by their places in what it returns."""
 # A correct module may add in another order than the reference, in more parts or in fewer, and round
 # its weights' products elsewhere. In the 21 right candidates of the tests, the error was at most
@@ -147,7 +147,7 @@ def list_results(value: Any, place: str = "output") -> Iterator[tuple[str, Tenso
             yield from list_results(getattr(value, each.name), f"{place}.{each.name}")
 
 
-def are_equal(one: Results, other: Results) -> bool:
+def are_equal(one: ResultTensors, other: ResultTensors) -> bool:
     """Return whether results have the same numbers in the same places."""
     return one.keys() == other.keys() and all(is_same(one[name], other[name]) for name in one)
 
@@ -170,9 +170,9 @@ class ExpectedResults:
     and inputs, whichever is larger.
     """
 
-    results: Results
+    results: ResultTensors
     tolerances: dict[str, float]
-    single: Results
+    single: ResultTensors
 
 
 class OutOfTime(BaseException):
@@ -294,7 +294,7 @@ class Pair:
         case: PairCase,
         *,
         copies: bool = True,
-    ) -> Results:
+    ) -> ResultTensors:
         """Call a module of a side with arguments, or copies of them. Raises Raised.
 
         Announces the case to the worker first, since the call may end it. Raises OutOfTime.
@@ -312,7 +312,7 @@ class Pair:
 
     def call_for_gradients(
         self, side: Side, module: nn.Module, given: Arguments, case: PairCase
-    ) -> Results:
+    ) -> ResultTensors:
         """Return the results of a call that can be differentiated. Raises Raised."""
         self._announce(side, case)
         with (
@@ -330,13 +330,13 @@ class Pair:
         listed = (*case.sizes.items(), case.condition.describe(), case.seed, case.count)
         announce_case(f"{side.target.label} {listed}")
 
-    def call_reference(self, case: PairCase, given: Arguments) -> Results:
+    def call_reference(self, case: PairCase, given: Arguments) -> ResultTensors:
         """Return the results of a new reference in float32. Raises Raised."""
         return self.call(self.recipe.reference, self.build_reference(case), given, case)
 
     def compute_exactly(
         self, case: PairCase, given: Arguments, change: Callable[[Tensor], Tensor] | None = None
-    ) -> Results:
+    ) -> ResultTensors:
         """Return the results of a new reference in float64.
 
         `change` returns other numbers for each of its tensors and inputs.
@@ -348,7 +348,7 @@ class Pair:
 
     def call_exactly(
         self, module: nn.Module, given: Arguments, case: PairCase, *, copies: bool = True
-    ) -> Results:
+    ) -> ResultTensors:
         """Return the results of a reference that is in float64. Raises Raised."""
         with InFloat64():
             return self.call(self.recipe.reference, module, given, case, copies=copies)
@@ -358,7 +358,7 @@ class Pair:
         case: PairCase,
         given: Arguments,
         draws: int | None = None,
-        single: Results | None = None,
+        single: ResultTensors | None = None,
     ) -> ExpectedResults:
         """Return the expected results of a case, and their tolerances.
 

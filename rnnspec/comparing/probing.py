@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.evaluation import ExpectedResults, Pair, PairCase, Results, copy_values
+from rnnspec.comparing.evaluation import ExpectedResults, Pair, PairCase, ResultTensors, copy_values
 from rnnspec.comparing.sizes import Arguments
 
 MOST_INDICES = 48
@@ -72,9 +72,9 @@ class Changed(NamedTuple):
     mine      changes of the candidate by any bit
     """
 
-    theirs: Results
-    possible: Results
-    mine: Results
+    theirs: ResultTensors
+    possible: ResultTensors
+    mine: ResultTensors
 
     @property
     def is_right(self) -> bool:
@@ -107,7 +107,7 @@ class ReachProber:
         return self.pair.compute_expected(self.case, self.given)
 
     @cached_property
-    def got(self) -> Results:
+    def got(self) -> ResultTensors:
         """The results of the candidate."""
         return self.call_candidate(self.given)
 
@@ -127,12 +127,12 @@ class ReachProber:
             and index not in self.pair.zeroed
         ]
 
-    def call_candidate(self, given: Arguments) -> Results:
+    def call_candidate(self, given: Arguments) -> ResultTensors:
         """Return the results of a new candidate."""
         module = self.pair.build_candidate(self.case)
         return self.pair.call(self.pair.recipe.candidate, module, given, self.case)
 
-    def call_reference(self, given: Arguments) -> Results:
+    def call_reference(self, given: Arguments) -> ResultTensors:
         """Return the results of the reference in float64."""
         return self.pair.compute_exactly(self.case, given)
 
@@ -153,5 +153,5 @@ class ReachProber:
         return found
 
 
-def _mark(marked: Results, name: str, where: Tensor) -> None:
+def _mark(marked: ResultTensors, name: str, where: Tensor) -> None:
     marked[name] = marked[name] | where if name in marked else where

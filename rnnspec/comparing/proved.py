@@ -15,7 +15,7 @@ from rnnspec.comparing.evaluation import (
     Pair,
     PairCase,
     Precision,
-    Results,
+    ResultTensors,
     convert,
     convert_module,
     is_real,
@@ -39,8 +39,8 @@ ALLOWED = 1 + 2.0**-20
 class Proof(NamedTuple):
     """The exact results of a case, and the largest errors that rounding can explain, by number."""
 
-    exact: Results
-    bounds: Results
+    exact: ResultTensors
+    bounds: ResultTensors
 
 
 def find_proof(pair: Pair, case: PairCase) -> Proof | None:

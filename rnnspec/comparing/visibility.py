@@ -13,7 +13,7 @@ from rnnspec.comparing.evaluation import (
     InFloat64,
     Pair,
     PairCase,
-    Results,
+    ResultTensors,
     convert,
     convert_module,
     is_real,
@@ -146,7 +146,7 @@ def list_ends(value: Tensor, ends: tuple[int, ...] = (0, 1, 2)) -> Iterator[tupl
             yield dimension, end, (0, size // 2, size - 1)[end]
 
 
-def _sum_parts(results: Results) -> Iterator[tuple[Callable[[int, int, int], Link], Tensor]]:
+def _sum_parts(results: ResultTensors) -> Iterator[tuple[Callable[[int, int, int], Link], Tensor]]:
     """Yield sums with random signs of each result, and of the ends of three-dimensional results.
 
     Each comes with a function that makes the links to it.

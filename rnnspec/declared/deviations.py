@@ -17,12 +17,12 @@ from rnnspec.rulekit.deviation import DeclaredRefusal, Deviation, DeviationKind
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.target import is_imported, locate_target, require_attribute, require_target
 
-Known = tuple[list[Deviation[Case]], tuple[str, ...]]
+DeclaredDeviations = tuple[list[Deviation[Case]], tuple[str, ...]]
 
 
 def list_deviations(
     found: DeclaredFile | None, label: str, rules: Sequence[AnyRule], today: date | None = None
-) -> Known:
+) -> DeclaredDeviations:
     """Return the deviations that a file declares for a target, and notes on expired deviations.
 
     `rules` are all rules. Raises SelectionError, with the line, for an invalid entry.

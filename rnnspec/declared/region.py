@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rnnspec.cases.axes import AXIS, parse_value
 from rnnspec.cases.case import SIZES, Case
+from rnnspec.cases.reach import CaseTest
 from rnnspec.errors import suggest_similar
 
 COMPARISON = re.compile(r"(>=|<=|>|<)\s*(\d+)")
 COMPARED = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-Test = Callable[[Case], bool]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Region:
     """The cases that fulfil all conditions of a table."""
 
     table: Mapping[str, Any]
-    tests: tuple[Test, ...] = field(compare=False)
+    tests: tuple[CaseTest, ...] = field(compare=False)
 
     def covers(self, case: Case) -> bool:
         """Return whether a case lies in the region."""
@@ -38,7 +38,7 @@ def parse_region(table: Mapping[str, Any]) -> Region:
     return Region(table, tuple(_parse_condition(name, value) for name, value in table.items()))
 
 
-def _parse_condition(name: str, value: Any) -> Test:
+def _parse_condition(name: str, value: Any) -> CaseTest:
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ValueError(f"{name} has no value")
@@ -46,7 +46,7 @@ def _parse_condition(name: str, value: Any) -> Test:
     return lambda case: any(test(case) for test in tests)
 
 
-def _parse_one(name: str, value: Any) -> Test:
+def _parse_one(name: str, value: Any) -> CaseTest:
     if name in SIZES:
         return _parse_size(name, value)
     if name not in AXIS:
@@ -58,7 +58,7 @@ def _parse_one(name: str, value: Any) -> Test:
     return lambda case: case.get_choice(name) == wanted
 
 
-def _parse_size(name: str, value: Any) -> Test:
+def _parse_size(name: str, value: Any) -> CaseTest:
     if value == 0 and not isinstance(value, bool):
         raise ValueError(
             f"{name} is at least 1 in every case; leave it out for a rule that makes calls with "

@@ -19,7 +19,7 @@ from rnnspec.engine.outcome import (
     Finding,
     FindingKind,
     ObservedT,
-    Outcome,
+    RuleOutcome,
     UnsupportedCase,
     check_case,
 )
@@ -118,7 +118,7 @@ class Known(Generic[CaseT, ObservedT]):
     def _has_gradients(self) -> bool:
         return self.kind is FaultKind.GRADIENTS
 
-    def check(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
+    def check(self, rule: Rule[Any, Any], case: CaseT) -> RuleOutcome[CaseT]:
         """Return the outcome of a rule on the layer, or UnsupportedCase if there is none."""
         if case not in self.seen:
             mistaken = self.make_mistaken(case)
@@ -147,7 +147,7 @@ class Known(Generic[CaseT, ObservedT]):
         return self._explain(rule, finding, self.check(rule, finding.case))
 
     def _explain(
-        self, rule: Rule[Any, Any], finding: Finding[CaseT], found: Outcome[CaseT]
+        self, rule: Rule[Any, Any], finding: Finding[CaseT], found: RuleOutcome[CaseT]
     ) -> bool | None:
         """Return the same for a known outcome of the rule on the layer."""
         if found is None:

@@ -29,20 +29,20 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import check_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import CaseT, Finding, ObservedT, Outcome
+from rnnspec.engine.outcome import CaseT, Finding, ObservedT, RuleOutcome
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 
 def check_minimum(
     search: Search[CaseT, ObservedT], finding: Finding[CaseT]
-) -> dict[str, Outcome[CaseT]]:
+) -> dict[str, RuleOutcome[CaseT]]:
     """Check a minimal case against every rule that applies to it, and return the outcomes."""
     rules = list_applicable_rules(search.suite, finding.case)
     outcomes, _ = check_by_all(search.suite, rules, finding.index, finding.case)
     return outcomes
 
 
-def list_findings(outcomes: Mapping[str, Outcome[CaseT]]) -> dict[str, Finding[CaseT]]:
+def list_findings(outcomes: Mapping[str, RuleOutcome[CaseT]]) -> dict[str, Finding[CaseT]]:
     """Return the failures among the outcomes, by the id of the rule."""
     return {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
 

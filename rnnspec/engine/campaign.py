@@ -15,8 +15,8 @@ from rnnspec.engine.outcome import (
     FailingCase,
     Finding,
     ObservedT,
-    Outcome,
     Progress,
+    RuleOutcome,
     Tally,
     UnsupportedCase,
     check_case,
@@ -96,7 +96,7 @@ def check_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> C
     return sum_up_case(index, outcomes, failing, reached, sizes)
 
 
-def _is_wrong(rules: Sequence[Rule[Any, Any]], outcomes: Mapping[str, Outcome[Any]]) -> bool:
+def _is_wrong(rules: Sequence[Rule[Any, Any]], outcomes: Mapping[str, RuleOutcome[Any]]) -> bool:
     """Return whether a rule finds that numbers of a case are wrong."""
     return any(
         isinstance(outcomes.get(rule.id), Finding)
@@ -113,7 +113,7 @@ def block_case(
 
     Rules for which a deviation or a refusal is declared do not fail.
     """
-    outcomes: dict[str, Outcome[CaseT]] = {}
+    outcomes: dict[str, RuleOutcome[CaseT]] = {}
     for rule in list_applicable_rules(suite, case):
         excuse = find_excuse((*rule.refusals, *rule.deviations, *rule.excuses), case)
         failed = describe_failure(rule, index, case, failure)
@@ -130,7 +130,7 @@ def check_by_all(
     index: int,
     case: CaseT,
     observation: ObservedT | None = None,
-) -> tuple[dict[str, Outcome[CaseT]], FailingCase[CaseT] | None]:
+) -> tuple[dict[str, RuleOutcome[CaseT]], FailingCase[CaseT] | None]:
     """Check a case by the given rules, which apply to it, all on the same observation.
 
     Return the outcome of each rule by id and, if any failed, the facts known about the case. A
@@ -166,7 +166,7 @@ def check_by_all(
     return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases, waiting)
 
 
-def _is_broken(rule: Rule[Any, Any], outcome: Outcome[Any]) -> bool:
+def _is_broken(rule: Rule[Any, Any], outcome: RuleOutcome[Any]) -> bool:
     """Return whether a rule breaks a MUST, or would without the excuse of a known deviation."""
     is_excused = isinstance(outcome, UnsupportedCase) and _has_deviations(rule)
     return rule.level is Level.MUST and (is_excused or isinstance(outcome, Finding))
@@ -181,13 +181,13 @@ def _check_each(
     rules: Sequence[Rule[CaseT, ObservedT]],
     observation: ObservedT,
     index: int,
-) -> tuple[dict[str, Outcome[CaseT]], dict[str, list[ObservedT]]]:
+) -> tuple[dict[str, RuleOutcome[CaseT]], dict[str, list[ObservedT]]]:
     """Return the outcome of each rule that is not postponed, and the observations of failing rules.
 
     A rule with known deviations is never postponed, because all cases are needed to find stale
     deviations.
     """
-    outcomes: dict[str, Outcome[CaseT]] = {}
+    outcomes: dict[str, RuleOutcome[CaseT]] = {}
     others: dict[str, list[ObservedT]] = {}
     with restore_settings() as settings:
         for rule in rules:

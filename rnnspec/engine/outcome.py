@@ -123,11 +123,13 @@ def describe_failure(
     )
 
 
-Outcome = Finding[CaseT] | UnsupportedCase | None
+RuleOutcome = Finding[CaseT] | UnsupportedCase | None
 """A finding, an open refusal, or None if the rule holds."""
 
 
-def check_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 0) -> Outcome[Any]:
+def check_case(
+    rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 0
+) -> RuleOutcome[Any]:
     """Check a rule on an observation, and return the outcome.
 
     An exception of the subject is a finding. So is an exception of the check itself, so that the
@@ -181,7 +183,7 @@ class Tally(Generic[CaseT]):
     first: Finding[CaseT] | None = None
     reached: Counter[str] = field(default_factory=Counter)
 
-    def add(self, outcome: Outcome[CaseT]) -> None:
+    def add(self, outcome: RuleOutcome[CaseT]) -> None:
         """Add the outcome of a case."""
         if isinstance(outcome, UnsupportedCase):
             self.unsupported_reasons[outcome.reason] += 1
@@ -289,7 +291,7 @@ class CaseResult(Generic[CaseT]):
 
 def sum_up_case(
     index: int,
-    outcomes: Mapping[str, Outcome[CaseT]],
+    outcomes: Mapping[str, RuleOutcome[CaseT]],
     failing: FailingCase[CaseT] | None,
     reached: Mapping[str, tuple[str, ...]] | None = None,
     sizes: Mapping[str, int] | None = None,

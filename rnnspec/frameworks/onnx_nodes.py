@@ -24,7 +24,7 @@ ONE_NODE = {
     "batch_first": "time is the first axis",
     "proj_size": "a node has no projection",
 }
-Run = Callable[[ModelProto, dict[str, Any]], list[Any]]
+RunNode = Callable[[ModelProto, dict[str, Any]], list[Any]]
 """A function that runs a model on arrays by name."""
 
 
@@ -55,7 +55,7 @@ def make_model(config: Any, dtype: str, names: tuple[str, ...]) -> ModelProto:
 
 
 def run_node(
-    run: Run, config: Any, x: Any, initial: Any, weights: Any, lengths: Any
+    run: RunNode, config: Any, x: Any, initial: Any, weights: Any, lengths: Any
 ) -> tuple[Any, Any]:
     """Return output and final states of a node, all with the documented shapes."""
     both = range(config.num_directions)
@@ -73,7 +73,7 @@ def run_node(
     return output.transpose(0, 2, 1, 3).reshape(*x.shape[:2], width), finals
 
 
-def adapt_node(run: Run, kind: str, **options: Any) -> adapt.Adapter:
+def adapt_node(run: RunNode, kind: str, **options: Any) -> adapt.Adapter:
     """Return the adapter of a node, given the function that runs it."""
     weights = {
         "W{direction}": "weight_ih",

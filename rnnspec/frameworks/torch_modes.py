@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.subjects.failures import Unsupported
 
-Layer = type[nn.RNNBase]
-Mode = Callable[[nn.RNNBase, Layer, Any, Any], Any]
+LayerClass = type[nn.RNNBase]
+RunInMode = Callable[[nn.RNNBase, LayerClass, Any, Any], Any]
 """A function that calls a layer in a mode, given the layer of torch, an input and a state."""
 RUNS = [0]
 """The number of runs of compiled graphs."""
@@ -46,7 +46,7 @@ def run_graph(graph: Any, inputs: Any) -> Any:
     return run
 
 
-def run_compiled(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
+def run_compiled(layer: nn.RNNBase, base: LayerClass, input: Any, hx: Any) -> Any:
     """Run a layer by torch.compile, and check that its only graph ran."""
     import torch._dynamo.config as config
 
@@ -65,7 +65,7 @@ def _find_limit(config: Any) -> str:
     return "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
 
 
-def run_exported(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
+def run_exported(layer: nn.RNNBase, base: LayerClass, input: Any, hx: Any) -> Any:
     """Run a layer by torch.export with a dynamic batch; it is exported with another batch size."""
     if isinstance(input, PackedSequence) or input.dim() < 3:
         raise Unsupported("it is exported for batches")
@@ -96,7 +96,7 @@ def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
     return exported.module()
 
 
-def run_scripted(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
+def run_scripted(layer: nn.RNNBase, base: LayerClass, input: Any, hx: Any) -> Any:
     """Run a layer by torch.jit.script, in a wrapper of its own."""
     if isinstance(input, PackedSequence):
         raise Unsupported("the wrapper takes tensors")
@@ -107,7 +107,7 @@ def run_scripted(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     return scripted(input, hx)
 
 
-def run_functional(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
+def run_functional(layer: nn.RNNBase, base: LayerClass, input: Any, hx: Any) -> Any:
     """Run a layer by torch.func.functional_call; its own parameters are NaN."""
     weights = _read_weights(layer, base)
     hollow = _build_again(layer, base)
@@ -116,7 +116,7 @@ def run_functional(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     return functional_call(hollow, weights, (input,) if hx is None else (input, hx))
 
 
-def run_autocast(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
+def run_autocast(layer: nn.RNNBase, base: LayerClass, input: Any, hx: Any) -> Any:
     """Run a layer in float32 under autocast to the dtype of its parameters."""
     dtype = next(layer.parameters()).dtype
     wide = {name: each.float() for name, each in _read_weights(layer, base).items()}
@@ -130,7 +130,7 @@ def run_autocast(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     return output, finals
 
 
-def run_quantised(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
+def run_quantised(layer: nn.RNNBase, base: LayerClass, input: Any, hx: Any) -> Any:
     """Run a layer whose weights were quantised to float16 by quantize_dynamic."""
     from torch.ao.quantization import quantize_dynamic
 
@@ -150,14 +150,14 @@ def run_quantised(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     return _map_packed(lambda each: each.to(dtype), output), _map(lambda e: e.to(dtype), finals)
 
 
-def _as_plain(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
+def _as_plain(layer: nn.RNNBase, base: LayerClass) -> nn.RNNBase:
     """Return the layer of torch that shares the parameters of a layer."""
     plain = copy.copy(layer)
     plain.__class__ = base
     return plain
 
 
-def _build_again(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
+def _build_again(layer: nn.RNNBase, base: LayerClass) -> nn.RNNBase:
     """Return a layer in float32 with the arguments of another, in the same mode.
 
     It draws no random numbers, and its parameters are uninitialised.
@@ -174,7 +174,7 @@ def _build_again(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
     return found
 
 
-def _read_weights(layer: nn.RNNBase, base: Layer) -> dict[str, torch.Tensor]:
+def _read_weights(layer: nn.RNNBase, base: LayerClass) -> dict[str, torch.Tensor]:
     """Return the weights by their documented names, however they are stored."""
     return {name: getattr(layer, name) for name, _ in _build_again(layer, base).named_parameters()}
 
@@ -226,7 +226,7 @@ def _repeat(tensor: torch.Tensor, axis: int) -> torch.Tensor:
     return tensor.new_zeros(shape)
 
 
-def make_layer(base: type[nn.RNNBase], mode: Mode) -> type[nn.RNNBase]:
+def make_layer(base: type[nn.RNNBase], mode: RunInMode) -> type[nn.RNNBase]:
     """Return a layer of torch whose calls use a mode."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:
@@ -239,7 +239,7 @@ def make_layer(base: type[nn.RNNBase], mode: Mode) -> type[nn.RNNBase]:
     return made
 
 
-def make_layers(mode: Mode) -> list[type[nn.RNNBase]]:
+def make_layers(mode: RunInMode) -> list[type[nn.RNNBase]]:
     """Return the layers of torch whose calls use a mode."""
     return [make_layer(base, mode) for base in (nn.RNN, nn.GRU, nn.LSTM)]
 

@@ -36,7 +36,7 @@ STATE_NAME = re.compile(
 """Names of arguments that hold states."""
 LENGTHS_NAME = re.compile(r"(x_|in_|input_|seq_?|sequence_|src_)?(lens?|lengths?)")
 """Names of arguments that hold the lengths of sequences."""
-Parameters = Sequence[inspect.Parameter]
+ParameterList = Sequence[inspect.Parameter]
 Texts = tuple[str, ...]
 """The arguments of a call that hold states."""
 

@@ -9,9 +9,8 @@ from itertools import pairwise, permutations
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
-from rnnspec.contract.shapes import SUFFIXES
+from rnnspec.contract.shapes import SUFFIXES, Shape
 
-Shape = tuple[int, ...]
 Blocks = frozenset[tuple[str, str]]
 """Pairs of a documented parameter, such as weight_ih_reverse, and a gate."""
 

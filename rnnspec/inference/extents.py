@@ -10,7 +10,7 @@ from typing import Any
 from rnnspec.contract.kinds import Kind
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE
 
-Shapes = Sequence[tuple[int, ...]]
+ShapeList = Sequence[tuple[int, ...]]
 MOST_LAYERS = 4
 """The largest fixed number of layers that the search considers."""
 
@@ -39,25 +39,25 @@ def list_extents(arguments: Collection[str]) -> list[Extent]:
 
 
 def list_explaining(
-    shapes: Shapes, kinds: Sequence[Kind], extents: Sequence[Extent]
+    shapes: ShapeList, kinds: Sequence[Kind], extents: Sequence[Extent]
 ) -> list[tuple[Kind, Extent]]:
     """Return the kinds and extents whose parameters may have these shapes."""
     tried = [(kind, extent) for kind in kinds for extent in extents]
     return [each for each in tried if _explains(shapes, *each)]
 
 
-def list_smaller(shapes: Shapes, kinds: Sequence[Kind]) -> list[tuple[Kind, Extent]]:
+def list_smaller(shapes: ShapeList, kinds: Sequence[Kind]) -> list[tuple[Kind, Extent]]:
     """Return the kinds that have no more parameters with a single layer and direction."""
     total = count_numbers(shapes)
     return [(kind, SMALLEST) for kind in kinds if _count_weights(kind, SMALLEST) <= total]
 
 
-def count_numbers(shapes: Shapes) -> int:
+def count_numbers(shapes: ShapeList) -> int:
     """Return the number of elements in parameters of these shapes."""
     return sum(map(math.prod, shapes))
 
 
-def _explains(shapes: Shapes, kind: Kind, extent: Extent) -> bool:
+def _explains(shapes: ShapeList, kind: Kind, extent: Extent) -> bool:
     """Return whether a layer may have parameters of these shapes, with two biases or fewer.
 
     Compares the number of elements, and the number of rows that read the input.

@@ -19,9 +19,9 @@ from rnnspec.adapters.forms import (
 from rnnspec.inference.trial import HIDDEN_SIZE, LayerInterface, Prober
 from rnnspec.subjects.failures import Failure
 
-Order = tuple[str, ...]
+OrderOfGates = tuple[str, ...]
 """Words of a form that specify the order of the rows of states."""
-DOCUMENTED: Order = ()
+DOCUMENTED: OrderOfGates = ()
 # Results of the order of 1 are off by a few roundoffs in float32, each 6e-8.
 CHANGE = 1e-6
 """A larger difference shows that a result depends on a changed input."""
@@ -52,13 +52,13 @@ def turn_states(prober: Prober, interface: LayerInterface) -> LayerInterface:
     )
 
 
-def _list_orders(prober: Prober) -> Iterator[Order]:
+def _list_orders(prober: Prober) -> Iterator[OrderOfGates]:
     deep = (DOCUMENTED, (BY_DIRECTION,)) if prober.config.num_layers > 1 else (DOCUMENTED,)
     for exchanged in (DOCUMENTED, (BACKWARD_FIRST,)):
         yield from ((*order, *exchanged) for order in deep)
 
 
-def _find_rows(order: Order, layers: int) -> tuple[int, int]:
+def _find_rows(order: OrderOfGates, layers: int) -> tuple[int, int]:
     """Return the rows of both directions of the last layer, the forward direction first."""
     rows = (
         (layers - 1, 2 * layers - 1) if BY_DIRECTION in order else (2 * layers - 2, 2 * layers - 1)
@@ -68,7 +68,7 @@ def _find_rows(order: Order, layers: int) -> tuple[int, int]:
 
 def _find_order_of_results(
     prober: Prober, interface: LayerInterface
-) -> tuple[tuple[int, int], Order | None]:
+) -> tuple[tuple[int, int], OrderOfGates | None]:
     """Return the halves of the output by direction, and the order of the final states.
 
     The halves are the indices of the forward and the backward direction. The order is None if the
@@ -108,7 +108,7 @@ def _find_halves_by_input(prober: Prober, interface: LayerInterface) -> tuple[in
 
 def _find_order_of_given(
     prober: Prober, interface: LayerInterface, halves: tuple[int, int]
-) -> Order | None:
+) -> OrderOfGates | None:
     """Return the order of given states, or None if the layer takes none or ignores them.
 
     The state of a direction of the last layer changes the half of this direction only.
@@ -160,7 +160,7 @@ def _differs(one: torch.Tensor, other: torch.Tensor) -> bool:
 class _AddWords(ast.NodeTransformer):
     """Adds words such as `.by_direction` to the names of tensors."""
 
-    def __init__(self, words: Mapping[str, Order]) -> None:
+    def __init__(self, words: Mapping[str, OrderOfGates]) -> None:
         self.words = words
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
@@ -171,7 +171,7 @@ class _AddWords(ast.NodeTransformer):
         return made
 
 
-def _add_words(text: str, words: Mapping[str, Order]) -> str:
+def _add_words(text: str, words: Mapping[str, OrderOfGates]) -> str:
     """Add words to the names of tensors in a form; without words, return it unchanged."""
     if not any(words.values()):
         return text

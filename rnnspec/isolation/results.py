@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.messages import CheckedCase
 from rnnspec.isolation.sources import Sources
-from rnnspec.isolation.standing import Standing, Watcher
+from rnnspec.isolation.standing import Standing, StandingWatcher
 
 Selection = Callable[[int], Sequence[int]]
 """A function that takes the number of all cases and returns the cases of a run, in order."""
@@ -31,7 +31,7 @@ class Results:
         *,
         checked: Mapping[int, CheckedCase] | None = None,
         journal: Journal | None = None,
-        watch: Watcher | None = None,
+        watch: StandingWatcher | None = None,
     ) -> None:
         self.select = select
         self.journal = journal

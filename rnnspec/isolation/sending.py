@@ -50,7 +50,7 @@ def make_job(
 
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
-Prepare = Callable[[Any, OptionsT], tuple[Any, tuple[str, ...]]]
+PrepareSuite = Callable[[Any, OptionsT], tuple[Any, tuple[str, ...]]]
 """Returns the suite for a target and options, with the first notes of the report."""
 MAIN = "__main__"
 
@@ -62,7 +62,7 @@ class NotImportableError(TargetError):
 def make_sent_job(
     target: str | Callable[..., Any],
     options: OptionsT,
-    prepare: Prepare[OptionsT],
+    prepare: PrepareSuite[OptionsT],
     *,
     workers: int,
     timeout: float,
@@ -91,7 +91,9 @@ def make_sent_job(
     )
 
 
-def prepare_sent(label: str, data: bytes, prepare: Prepare[Any]) -> tuple[Any, tuple[str, ...]]:
+def prepare_sent(
+    label: str, data: bytes, prepare: PrepareSuite[Any]
+) -> tuple[Any, tuple[str, ...]]:
     """Return the suite of a check in a worker, with the first notes of its report.
 
     Raises CannotCheck: NotImportableError, or any error that `prepare` raises.

@@ -30,7 +30,7 @@ class Standing:
     doing: tuple[str, ...] = ()
 
 
-Watcher = Callable[[Standing], None]
+StandingWatcher = Callable[[Standing], None]
 SEARCHING = "looking for the faults, their smallest cases and likely causes"
 
 

@@ -19,7 +19,7 @@ from rnnspec.isolation.phase import CaseChecking, Clock
 from rnnspec.isolation.ranges import Share
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
-from rnnspec.isolation.standing import Watcher
+from rnnspec.isolation.standing import StandingWatcher
 from rnnspec.report.data import Report
 
 CheckingMaker = Callable[[Crew, Results, Interrupts, Clock], CaseChecking]
@@ -55,7 +55,7 @@ class Supervisor:
         job: Job,
         jobs: int,
         *,
-        watch: Watcher | None = None,
+        watch: StandingWatcher | None = None,
         journal: Journal | None = None,
         max_time: float | None = None,
         share: Share | None = None,
@@ -127,7 +127,7 @@ def report_merged(
     job: Job,
     merged: Merged,
     *,
-    watch: Watcher | None = None,
+    watch: StandingWatcher | None = None,
     interrupts: Interrupts | None = None,
 ) -> Report:
     """Return the report on cases that were checked elsewhere. Raises CannotCheck or WorkerError.

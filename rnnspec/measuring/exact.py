@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import DType
 from rnnspec.oracle import Problem
 from rnnspec.oracle.catalogue import cell_of
-from rnnspec.oracle.layers import States
+from rnnspec.oracle.layers import StateArrays
 from rnnspec.oracle.stack import (
     collect_results,
     find_alive_steps,
@@ -26,7 +26,7 @@ from rnnspec.oracle.stack import (
     to_steps,
 )
 
-Numbers = NDArray[np.floating[Any]]
+WideArray = NDArray[np.floating[Any]]
 
 WIDER = 2.0**-10
 """The largest unit roundoff of the wider numbers, relative to that of the measured dtype."""
@@ -40,8 +40,8 @@ def choose_numbers(dtype: DType) -> type[np.floating[Any]] | None:
 
 
 def compute_results(
-    problem: Problem, numbers: type[np.floating[Any]], shown: Numbers | None = None
-) -> Mapping[str, Numbers]:
+    problem: Problem, numbers: type[np.floating[Any]], shown: WideArray | None = None
+) -> Mapping[str, WideArray]:
     """Return the results by name, in the oracle's shapes, in this type of numbers.
 
     If you pass `shown`, the output of a single layer, each step starts from the hidden state in
@@ -50,7 +50,7 @@ def compute_results(
     cell, kind = cell_of(problem.config), problem.config.kind_data
     alive = find_alive_steps(problem)
     read: Any = problem.input.astype(numbers)
-    carried: list[States] = []
+    carried: list[StateArrays] = []
     for layer in range(problem.config.num_layers):
         weights = stack_weights(problem, cell, layer)
         hh = weights.hh.astype(numbers).swapaxes(1, 2)

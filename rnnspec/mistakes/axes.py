@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -15,9 +15,7 @@ from rnnspec.mistakes.situations import (
     is_padded_batch,
     is_time_first,
 )
-from rnnspec.reference.values import Functions, Spot, change_values
-
-Rearrange = Callable[[Tensor], Tensor]
+from rnnspec.reference.values import Functions, Spot, TensorChange, change_values
 
 
 def read_other_axes(data: Tensor, spot: Spot) -> Tensor:
@@ -51,7 +49,7 @@ def exchange_axes(tensor: Tensor) -> Tensor:
     return tensor.transpose(0, 1)
 
 
-def change_states(change: Rearrange, states: Iterable[str]) -> Functions:
+def change_states(change: TensorChange, states: Iterable[str]) -> Functions:
     """Return changes of the axes of initial states, h_0, of final states, h_n, or of both."""
     return {STATES[each]: change_each(change) for each in states}
 

@@ -19,10 +19,10 @@ from rnnspec.reference.values import Spot, States, change_values
 # Powers of two, as kernels have them, and round numbers, as people choose them.
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
 """Frequent sizes of blocks."""
-Change = Callable[[Tensor, int], Tensor]
+BlockChange = Callable[[Tensor, int], Tensor]
 
 
-def change_new(change: Change, size: int) -> Callable[..., States]:
+def change_new(change: BlockChange, size: int) -> Callable[..., States]:
     """Return a change of the new states of each step beyond some units or samples."""
     return lambda states: {letter: change(new, size) for letter, new in states.items()}
 
@@ -121,7 +121,7 @@ NAMES = {"hidden_size": "units", "batch": "samples"}
 
 
 def _list_new_states() -> list[Hypothesis]:
-    changes: tuple[tuple[str, str, str, Change], ...] = (
+    changes: tuple[tuple[str, str, str, BlockChange], ...] = (
         ("zero", "units beyond the first {} are zero", "hidden_size", zero_units),
         ("repeat", "units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
         ("zero", "samples beyond the first {} are zero", "batch", _zero_rest),
@@ -201,7 +201,7 @@ def _reads_more(size: int, *, is_everywhere: bool) -> Callable[[Case], bool]:
     return reads_more
 
 
-def _at_size(change: Change, size: int) -> Callable[[Tensor], Tensor]:
+def _at_size(change: BlockChange, size: int) -> Callable[[Tensor], Tensor]:
     return lambda output: change(output, size)
 
 
@@ -214,7 +214,7 @@ def _list_steps() -> list[Hypothesis]:
             lambda state: state.roll(1, dims=1),
         ),
     )
-    outputs: tuple[tuple[str, str, Change], ...] = (
+    outputs: tuple[tuple[str, str, BlockChange], ...] = (
         ("zero", "is zero", _zero_rest),
         ("repeat", "repeats the last of them", _repeat_step),
     )

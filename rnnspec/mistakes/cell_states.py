@@ -21,8 +21,8 @@ def _normalise(cell: Tensor) -> Tensor:
     return layer_norm(cell, cell.shape[-1:])
 
 
-Rows = dict[str, Callable[..., Tensor]]
-FORMULAS: tuple[tuple[str, str, str, Rows], ...] = (
+StateFunctions = dict[str, Callable[..., Tensor]]
+FORMULAS: tuple[tuple[str, str, str, StateFunctions], ...] = (
     (
         "shown.without-tanh",
         "the hidden state is o * c, without tanh",
@@ -64,11 +64,11 @@ FORMULAS: tuple[tuple[str, str, str, Rows], ...] = (
 shows."""
 
 
-def _clip(limit: float) -> Rows:
+def _clip(limit: float) -> StateFunctions:
     return {"c": lambda c: c.clamp(-limit, limit)}
 
 
-OF_STATE: tuple[tuple[str, str, str, Rows], ...] = (
+OF_STATE: tuple[tuple[str, str, str, StateFunctions], ...] = (
     (
         "c.through-tanh",
         "tanh is applied to the cell state that is carried on",

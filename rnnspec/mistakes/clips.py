@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.mistakes.cell_states import RULES_OF_STATE
 from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS, Function
+from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS
 from rnnspec.mistakes.gates import multiplies_hidden_part
-from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, KindCondition, always, every
+from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always, every
 from rnnspec.mistakes.projections import has_projection
 from rnnspec.mistakes.situations import has_cell_state, has_gates, has_h_0, has_nonlinearity
 from rnnspec.mistakes.states import STARTS
-from rnnspec.reference.values import Functions, change_values
+from rnnspec.reference.values import Functions, TensorChange, change_values
 
 # Round numbers and powers of two; exp overflows in float32 at about 88.
 LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
@@ -42,7 +43,7 @@ class Clip:
     text: str
     changes: Limit
     of: KindCondition = every
-    where: Condition = always
+    where: CaseTest = always
     rules: tuple[str, ...] = RULES
     rank: int = 0
     about: About = About.ONE_STEP
@@ -66,7 +67,7 @@ class Clip:
         )
 
 
-def _clip(limit: float) -> Function:
+def _clip(limit: float) -> TensorChange:
     return lambda value: value.clamp(-limit, limit)
 
 

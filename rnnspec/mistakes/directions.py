@@ -24,10 +24,10 @@ from rnnspec.mistakes.places import (
     list_by_place,
 )
 from rnnspec.mistakes.situations import is_bidirectional, is_packed, is_ragged
-from rnnspec.reference.values import Ended, Spot, States, change_values
+from rnnspec.reference.values import EndedStates, Spot, States, change_values
 
 Halves = list[Tensor]
-Change = Callable[[Halves], Tensor]
+HalvesChange = Callable[[Halves], Tensor]
 
 
 def exchange(halves: Halves) -> Tensor:
@@ -65,7 +65,7 @@ def clear_backward(halves: Halves) -> Tensor:
     return torch.cat([halves[0], halves[1] * 0], dim=-1)
 
 
-def read_halves(changes: Mapping[int, Change]) -> Callable[..., Tensor]:
+def read_halves(changes: Mapping[int, HalvesChange]) -> Callable[..., Tensor]:
     """Return a change of the input of some directions above the first layer."""
 
     def read(data: Tensor, spot: Spot) -> Tensor:
@@ -75,7 +75,7 @@ def read_halves(changes: Mapping[int, Change]) -> Callable[..., Tensor]:
     return read
 
 
-def join_halves(change: Change) -> Callable[..., Tensor]:
+def join_halves(change: HalvesChange) -> Callable[..., Tensor]:
     """Return a change of how the outputs of two directions are joined."""
 
     def join(joined: Tensor, halves: Halves) -> Tensor:
@@ -87,7 +87,7 @@ def join_halves(change: Change) -> Callable[..., Tensor]:
 ORDER = ("directions.output-order",)
 UPPER = "the layers above the first"
 READS = ("stacking.reads-both-directions", "stacking.composition")
-JOINS: tuple[tuple[str, str, str, Change], ...] = (
+JOINS: tuple[tuple[str, str, str, HalvesChange], ...] = (
     (
         "halves.exchanged",
         "the backward half of the output comes before the forward half",
@@ -145,7 +145,7 @@ def _list_joins() -> list[Hypothesis]:
 
 
 def _list_read() -> list[Hypothesis]:
-    reads: tuple[tuple[str, str, Change], ...] = (
+    reads: tuple[tuple[str, str, HalvesChange], ...] = (
         ("exchanged", "the backward half of the layer below before the forward half", exchange),
         ("interleaved", "the units of both directions of the layer below in turn", interleave),
         ("backward-zero", "only the forward half of the layer below, and zeros", clear_backward),
@@ -154,7 +154,7 @@ def _list_read() -> list[Hypothesis]:
         ("added", "the sum of the directions of the layer below", add_both),
     )
     own = {0: repeat_forward, 1: repeat_backward}
-    mistakes: list[tuple[str, str, Mapping[int, Change]]] = [
+    mistakes: list[tuple[str, str, Mapping[int, HalvesChange]]] = [
         *(
             (f"halves.read-{key}", f"{UPPER} read {what}", {0: change, 1: change})
             for key, what, change in reads
@@ -187,12 +187,12 @@ def _list_read() -> list[Hypothesis]:
     ]
 
 
-def _change_halves(change: Change, output: Tensor) -> Tensor:
+def _change_halves(change: HalvesChange, output: Tensor) -> Tensor:
     return change(list(output.chunk(2, dim=-1)))
 
 
 def _list_halves() -> list[Hypothesis]:
-    halves: tuple[tuple[str, str, Change], ...] = (
+    halves: tuple[tuple[str, str, HalvesChange], ...] = (
         ("halves.only-forward", "the output holds only the forward half", lambda halves: halves[0]),
         (
             "halves.only-backward",
@@ -254,7 +254,7 @@ def start_inside(order: Sequence[int], spot: Spot) -> Sequence[int]:
     return [*range(start)[::-1], *range(start, len(order))]
 
 
-def start_where_forward_ends(first: States, ended: Ended, spot: Spot) -> States:
+def start_where_forward_ends(first: States, ended: EndedStates, spot: Spot) -> States:
     """Return the final states of the forward direction."""
     return ended[spot.layer, 0]
 

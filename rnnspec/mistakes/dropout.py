@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, KindCondition, always, every
+from rnnspec.cases.reach import CaseTest
+from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition, always, every
 from rnnspec.mistakes.situations import has_cell_state, is_packed, is_stack, is_unbatched
 from rnnspec.mistakes.steps import change_in_first_layer
 from rnnspec.reference.values import Functions, Spot, change_values
@@ -49,7 +50,7 @@ def _has_active_dropout(case: Case) -> bool:
     return case.has_active_dropout
 
 
-def _drops_and(concerns: Condition, case: Case) -> bool:
+def _drops_and(concerns: CaseTest, case: Case) -> bool:
     return case.has_active_dropout and concerns(case)
 
 
@@ -178,7 +179,7 @@ PLACES: tuple[tuple[str, str, str, Functions, KindCondition], ...] = (
         has_cell_state,
     ),
 )
-WITH_LAYERS: tuple[tuple[str, str, Condition, int], ...] = (
+WITH_LAYERS: tuple[tuple[str, str, CaseTest, int], ...] = (
     ("", "", _drops_everything, 0),
     (".single-layer", ", even with a single layer", _has_dropout_of_one, 2),
 )
@@ -187,7 +188,7 @@ mistake."""
 
 
 REMEDY = "apply dropout to the output of each layer but the last, in training mode only"
-SCALES: tuple[tuple[str, str, Callable[[Tensor, float], Tensor], Condition], ...] = (
+SCALES: tuple[tuple[str, str, Callable[[Tensor, float], Tensor], CaseTest], ...] = (
     (
         "eval-multiplied",
         "in evaluation mode, what passes from layer to layer is multiplied by 1 - p",
@@ -235,7 +236,7 @@ def _list_places() -> list[Hypothesis]:
     ]
 
 
-UNDROPPED: tuple[tuple[str, str, str, Condition, str], ...] = (
+UNDROPPED: tuple[tuple[str, str, str, CaseTest, str], ...] = (
     ("not-if-packed", "to packed input", "dropout.place", is_packed, "dropout.none"),
     ("not-if-unbatched", "to unbatched input", "layouts.unbatched", is_unbatched, "dropout.none"),
     (

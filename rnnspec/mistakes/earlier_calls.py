@@ -13,8 +13,9 @@ from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayou
 from rnnspec.cases.axes.prior_use import ParameterUpdates
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
+from rnnspec.cases.reach import CaseTest
 from rnnspec.cases.values import draw_values
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.mistakes.hypothesis import Hypothesis, always
 from rnnspec.mistakes.places import EVERYWHERE, UPPER_BACKWARD, LayerPlaces, list_by_place
 from rnnspec.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
 from rnnspec.reference.given import Given
@@ -110,13 +111,13 @@ def _was_called_in_inference(case: Case) -> bool:
     return is_other and takes_second_way(case)
 
 
-def _replaces_and(case: Case, concerns: Condition) -> bool:
+def _replaces_and(case: Case, concerns: CaseTest) -> bool:
     return case.prior_use in REPLACED and concerns(case)
 
 
 ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 WITHOUT_PLACE: tuple[
-    tuple[str, str, str, tuple[str, ...], tuple[LayerPlaces, ...], Condition], ...
+    tuple[str, str, str, tuple[str, ...], tuple[LayerPlaces, ...], CaseTest], ...
 ] = (
     (
         "parameters",

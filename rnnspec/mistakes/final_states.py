@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, KindCondition, always, every
+from rnnspec.cases.reach import CaseTest
+from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always, every
 from rnnspec.mistakes.places import BACKWARD, LAST_LAYER, PLACES, WITHOUT_BACKWARD, list_by_place
 from rnnspec.mistakes.situations import (
     has_cell_state,
@@ -21,13 +22,13 @@ from rnnspec.mistakes.situations import (
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Functions, Spot, States, change_values
 
-Pick = Callable[[Tensor, Tensor, Given], Tensor]
+PickState = Callable[[Tensor, Tensor, Given], Tensor]
 """Chooses a final state from the states of all steps, in the order of computing, and the first
 state."""
-Change = Callable[[Tensor, Given], Tensor]
+GivenChange = Callable[[Tensor, Given], Tensor]
 
 
-def take_from(pick: Pick, letters: str) -> Functions:
+def take_from(pick: PickState, letters: str) -> Functions:
     """Return changes that use other steps for the final states with some letters."""
 
     def take(letter: str) -> Callable[..., Tensor]:
@@ -40,7 +41,7 @@ def take_from(pick: Pick, letters: str) -> Functions:
     return {f"last.{letter}": take(letter) for letter in letters}
 
 
-def change_rows(change: Change, letters: str) -> Functions:
+def change_rows(change: GivenChange, letters: str) -> Functions:
     """Return changes of the rows of the final states with some letters."""
 
     def apply(final: Tensor, spot: Spot) -> Tensor:
@@ -86,7 +87,7 @@ def has_samples(case: Case) -> bool:
 
 REMEDY = "return $last_state"
 RULES = ("states.h-n-is-last-output", "recurrence.h-n")
-STEPS: tuple[tuple[str, str, Pick], ...] = (
+STEPS: tuple[tuple[str, str, PickState], ...] = (
     ("first-step", "{} holds the state after the first step", _take_first_step),
     ("one-step-early", "{} is one step early", _take_one_early),
     (
@@ -100,7 +101,7 @@ STEPS: tuple[tuple[str, str, Pick], ...] = (
 )
 OF_ONE_STEP = (_take_initial, _take_zero)
 """The choices of final states that also work in a single step."""
-ROWS: tuple[tuple[str, str, str, Condition, Change], ...] = (
+ROWS: tuple[tuple[str, str, str, CaseTest, GivenChange], ...] = (
     (
         "only-last-layer",
         "{} holds only the states of the last layer",
@@ -208,7 +209,7 @@ WHICH = (
 )
 
 
-ABOUT: dict[Condition, About] = {
+ABOUT: dict[CaseTest, About] = {
     is_stack: About.LAYERS,
     is_bidirectional: About.DIRECTIONS,
     has_samples: About.ONE_STEP,

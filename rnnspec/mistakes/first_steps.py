@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.gates import Sums, multiplies_hidden_part
+from rnnspec.mistakes.gates import NewSums, multiplies_hidden_part
 from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always
 from rnnspec.mistakes.places import PLACES, list_by_place
 from rnnspec.mistakes.situations import has_cell_state, is_long, is_ragged
@@ -29,7 +29,7 @@ def lose_biases(kept: int, *, at_first: bool) -> Functions:
         spot.memo["biases"] = biases[kept:]
         return biases
 
-    def subtract(sums: Sums, spot: Spot) -> Sums:
+    def subtract(sums: NewSums, spot: Spot) -> NewSums:
         changed = dict(sums)
         for bias in spot.memo["biases"] if (spot.step == 0) is at_first else ():
             parts = zip(changed, bias.chunk(len(changed)), strict=True)

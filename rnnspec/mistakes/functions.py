@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -12,9 +12,7 @@ from torch.nn.functional import layer_norm, normalize
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_stack
-from rnnspec.reference.values import Spot, change_values
-
-Change = Callable[[Tensor], Tensor]
+from rnnspec.reference.values import Spot, TensorChange, change_values
 
 
 def add_input_to_output(output: Tensor, below: Sequence[Tensor]) -> Tensor:
@@ -40,16 +38,16 @@ def _divide_by_norm(data: Tensor) -> Tensor:
     return normalize(data, dim=-1)
 
 
-OF_RESULTS: tuple[tuple[str, str, Change], ...] = (
+OF_RESULTS: tuple[tuple[str, str, TensorChange], ...] = (
     ("through-tanh", "tanh is applied to {}", torch.tanh),
     ("through-relu", "relu is applied to {}", torch.relu),
     ("through-sigmoid", "the sigmoid is applied to {}", torch.sigmoid),
 )
-OF_ROWS: tuple[tuple[str, str, Change], ...] = (
+OF_ROWS: tuple[tuple[str, str, TensorChange], ...] = (
     ("standardised", "each row of {} is shifted and scaled to mean 0 and variance 1", _standardise),
     ("divided-by-norm", "each row of {} is divided by its norm", _divide_by_norm),
 )
-OF_OUTPUT: tuple[tuple[str, str, Change], ...] = (
+OF_OUTPUT: tuple[tuple[str, str, TensorChange], ...] = (
     ("softmax", "the softmax of each row is taken of {}", partial(torch.softmax, dim=-1)),
     (
         "log-softmax",
@@ -65,7 +63,10 @@ def _has_input_of_output_size(case: Case) -> bool:
 
 
 TARGETS: tuple[
-    tuple[str, str, tuple[str, ...], tuple[tuple[str, str, Change], ...], str, tuple[str, ...]], ...
+    tuple[
+        str, str, tuple[str, ...], tuple[tuple[str, str, TensorChange], ...], str, tuple[str, ...]
+    ],
+    ...,
 ] = (
     (
         "input",

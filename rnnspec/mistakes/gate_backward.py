@@ -11,22 +11,20 @@ import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.mistakes.gate_formulas import Rows
+from rnnspec.mistakes.gate_formulas import GateFunctions
 from rnnspec.mistakes.gate_gradients import REMEDY, RULES
-from rnnspec.mistakes.gates import Sums, is_of_kind, list_gated_kinds, multiplies_hidden_part
+from rnnspec.mistakes.gates import NewSums, is_of_kind, list_gated_kinds, multiplies_hidden_part
 from rnnspec.mistakes.gradients import replace_gradient
 from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.situations import has_bias, has_cell_state
-from rnnspec.reference.values import Spot
+from rnnspec.reference.values import Spot, TensorChange
 
-Slope = Callable[[Tensor], Tensor]
-"""The derivative that a backward pass uses, computed from the value of the function."""
 OF_SIGMOID = "multiply by y (1 - y), where y is the value of the same gate"
 OF_TANH = "multiply by 1 - y^2, where y is the value of the same tanh"
 
 
-def use_slope(slope: Slope) -> Callable[..., Tensor]:
+def use_slope(slope: TensorChange) -> Callable[..., Tensor]:
     """Return a change of a gate whose gradient has another slope."""
     return lambda value, total: replace_gradient(value, total * slope(value.detach()))
 
@@ -34,19 +32,19 @@ def use_slope(slope: Slope) -> Callable[..., Tensor]:
 def use_slope_of(gate: str) -> Callable[..., Tensor]:
     """Return a change of a gate whose gradient has the slope of another gate."""
 
-    def change(value: Tensor, total: Tensor, sums: Sums) -> Tensor:
+    def change(value: Tensor, total: Tensor, sums: NewSums) -> Tensor:
         other = torch.sigmoid(sums[gate]).detach()
         return replace_gradient(value, total * other * (1 - other))
 
     return change
 
 
-def show_with_slope(slope: Slope) -> Rows:
+def show_with_slope(slope: TensorChange) -> GateFunctions:
     """Return a change that uses another slope for the tanh that shows the cell state."""
     return {"shown": lambda value, c: replace_gradient(value, c * slope(value.detach()))}
 
 
-def lack_bias(inside: Tensor, r: Tensor, sums: Sums, spot: Spot) -> Tensor:
+def lack_bias(inside: Tensor, r: Tensor, sums: NewSums, spot: Spot) -> Tensor:
     """Return the result of the reset gate, whose gradient is multiplied by W_hn h alone."""
     cell, part = spot.given.cell, sums["part"]
     bias = spot.given.weight("bias_hh", *spot.place).chunk(cell.blocks)[cell.hidden_blocks[-1]]
@@ -66,14 +64,14 @@ def send_through(carrier: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return change
 
 
-GATE_SLOPES: tuple[tuple[str, str, Slope], ...] = (
+GATE_SLOPES: tuple[tuple[str, str, TensorChange], ...] = (
     ("tanh", "1 - y^2, that of tanh", lambda y: 1 - y * y),
     ("y", "y, without the factor 1 - y", lambda y: y),
     ("1-y", "1 - y, without the factor y", lambda y: 1 - y),
     ("one", "1, as if there were no sigmoid", torch.ones_like),
     ("y^2(1-y)", "y^2 (1 - y): it has y as a further factor", lambda y: y * y * (1 - y)),
 )
-TANH_SLOPES: tuple[tuple[str, str, Slope], ...] = (
+TANH_SLOPES: tuple[tuple[str, str, TensorChange], ...] = (
     ("sigmoid", "y (1 - y), that of the sigmoid", lambda y: y * (1 - y)),
     ("1-y", "1 - y, without the square", lambda y: 1 - y),
     (
@@ -83,7 +81,7 @@ TANH_SLOPES: tuple[tuple[str, str, Slope], ...] = (
     ),
     ("1+y^2", "1 + y^2", lambda y: 1 + y * y),
 )
-UNSLOPED: tuple[str, str, Slope] = ("one", "1, as if there were no tanh", torch.ones_like)
+UNSLOPED: tuple[str, str, TensorChange] = ("one", "1, as if there were no tanh", torch.ones_like)
 
 LSTM_CELLS: tuple[tuple[str, str, Callable[..., Tensor]], ...] = (
     (
@@ -187,7 +185,7 @@ GRU_MIXED: tuple[tuple[str, str, Callable[..., Tensor]], ...] = (
 )
 
 
-def _list_products() -> Iterator[tuple[str, str, str, Rows, KindCondition]]:
+def _list_products() -> Iterator[tuple[str, str, str, GateFunctions, KindCondition]]:
     for name, mistakes, of in (
         ("c", LSTM_CELLS, has_cell_state),
         ("h", LSTM_HIDDEN, has_cell_state),
@@ -198,7 +196,7 @@ def _list_products() -> Iterator[tuple[str, str, str, Rows, KindCondition]]:
             yield key, text, REMEDY, {name: send_through(carrier)}, of
 
 
-def _list_gate_slopes(kind: Kind) -> Iterator[tuple[str, str, str, Rows, KindCondition]]:
+def _list_gate_slopes(kind: Kind) -> Iterator[tuple[str, str, str, GateFunctions, KindCondition]]:
     of = partial(is_of_kind, kind)
     gates = [gate for gate, sign in zip(kind.gates, kind.held, strict=True) if sign is not None]
     for gate in gates:
@@ -222,17 +220,17 @@ def _list_gate_slopes(kind: Kind) -> Iterator[tuple[str, str, str, Rows, KindCon
         )
 
 
-def _list_tanh_slopes() -> Iterator[tuple[str, str, str, Rows, KindCondition]]:
+def _list_tanh_slopes() -> Iterator[tuple[str, str, str, GateFunctions, KindCondition]]:
     in_cell = "the slope that the backward pass uses for the tanh of the cell gate is"
     in_hidden = "the slope that the backward pass uses for the tanh that shows the cell state is"
     in_both = "the slope that the backward pass uses for tanh, in both places, is"
     in_new = "the slope that the backward pass uses for the tanh of the new gate is"
     for key, what, slope in (*TANH_SLOPES, UNSLOPED):
-        of_cell: Rows = {"gate.cell": use_slope(slope)}
+        of_cell: GateFunctions = {"gate.cell": use_slope(slope)}
         yield f"cell-gate-slope.{key}", f"{in_cell} {what}", OF_TANH, of_cell, has_cell_state
         of_both = of_cell | show_with_slope(slope)
         yield f"tanh-slope-everywhere.{key}", f"{in_both} {what}", OF_TANH, of_both, has_cell_state
-        of_new: Rows = {"gate.new": use_slope(slope)}
+        of_new: GateFunctions = {"gate.new": use_slope(slope)}
         yield f"new-gate-slope.{key}", f"{in_new} {what}", OF_TANH, of_new, multiplies_hidden_part
     for key, what, slope in TANH_SLOPES:
         yield (

@@ -15,12 +15,12 @@ from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.mistakes.nonlinearity import APPROXIMATION, APPROXIMATIONS, approximate_tanh
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.situations import has_cell_state, has_gates
+from rnnspec.reference.values import TensorChange
 from rnnspec.reference.variants import reset_before
 
-Function = Callable[[Tensor], Tensor]
-Rows = dict[str, Callable[..., Any]]
+GateFunctions = dict[str, Callable[..., Any]]
 """Functions that change values, by the names of the values."""
-Formula = tuple[str, str, Rows]
+Formula = tuple[str, str, GateFunctions]
 """The key of a mistake, its text and its changes."""
 
 
@@ -37,33 +37,33 @@ SIGMOIDS = ((multiplies_hidden_part, SIGMOIDS_OF_GRU), (has_cell_state, SIGMOIDS
 ALL_SIGMOIDS = (*SIGMOIDS_OF_GRU, *SIGMOIDS_OF_LSTM)
 
 
-def compute_gates(function: Function, gates: Iterable[str] = ALL_SIGMOIDS) -> Rows:
+def compute_gates(function: TensorChange, gates: Iterable[str] = ALL_SIGMOIDS) -> GateFunctions:
     """Return changes that compute some gates by another function of their sums."""
     return {f"gate.{gate}": lambda value, total: function(total) for gate in gates}
 
 
-def compute_new(function: Function) -> Rows:
+def compute_new(function: TensorChange) -> GateFunctions:
     """Return a change that computes the new gate, or the cell gate, by another function."""
     return compute_gates(function, ("new", "cell"))
 
 
-def show_cell(function: Function) -> Rows:
+def show_cell(function: TensorChange) -> GateFunctions:
     """Return a change that applies another function to the cell state in the hidden state."""
     return {"shown": lambda value, c: function(c)}
 
 
-def change_sums(change: Function, gates: Iterable[str]) -> Rows:
+def change_sums(change: TensorChange, gates: Iterable[str]) -> GateFunctions:
     """Return a change of the sums of some gates."""
     return {f"sum.{gate}": change for gate in gates}
 
 
-def peep(weight: float, gates: Iterable[str], *, output_after: bool = False) -> Rows:
+def peep(weight: float, gates: Iterable[str], *, output_after: bool = False) -> GateFunctions:
     """Return changes that let some gates read the cell state before the step.
 
     With `output_after`, the output gate reads the new cell state. The cell state is multiplied by
     `weight`.
     """
-    rows: Rows = {
+    rows: GateFunctions = {
         f"sum.{gate}": lambda total, before: total + weight * before["c"] for gate in gates
     }
     if output_after:
@@ -71,7 +71,7 @@ def peep(weight: float, gates: Iterable[str], *, output_after: bool = False) -> 
     return rows
 
 
-PEEPHOLES: tuple[tuple[str, str, Callable[[float], Rows]], ...] = tuple(
+PEEPHOLES: tuple[tuple[str, str, Callable[[float], GateFunctions]], ...] = tuple(
     (key, text, partial(peep, gates=gates, output_after=output_after))
     for key, text, gates, output_after in (
         ("input", "the input gate reads {}the cell state", ("input",), False),
@@ -114,7 +114,7 @@ def _approximate_sigmoid(total: Tensor) -> Tensor:
     return approximate_tanh(total / 2) / 2 + 0.5
 
 
-FUNCTIONS: tuple[tuple[str, str, Function], ...] = (
+FUNCTIONS: tuple[tuple[str, str, TensorChange], ...] = (
     ("sigmoid", "the sigmoid", torch.sigmoid),
     ("relu", "relu", torch.relu),
     ("hardtanh", "hardtanh, a clip to [-1, 1]", functional.hardtanh),
@@ -132,7 +132,7 @@ SAME_IF_SMALL = {
 }
 """The mistakes that are the same as another mistake where numbers are small."""
 
-GATES: tuple[tuple[str, str, Function], ...] = (
+GATES: tuple[tuple[str, str, TensorChange], ...] = (
     ("tanh", "tanh", torch.tanh),
     ("relu", "relu", torch.relu),
     ("hard-sigmoid=1/6", "hard sigmoids, clip(x / 6 + 1/2, 0, 1)", functional.hardsigmoid),
@@ -162,7 +162,7 @@ GATES: tuple[tuple[str, str, Function], ...] = (
 )
 """Functions that may replace the sigmoids of all gates."""
 
-ALONE: tuple[tuple[str, str, Function], ...] = (
+ALONE: tuple[tuple[str, str, TensorChange], ...] = (
     ("tanh", "tanh", torch.tanh),
     ("sigmoid-twice", "the sigmoid, applied twice", _apply_sigmoid_twice),
     ("relu", "relu", torch.relu),

@@ -16,13 +16,10 @@ from rnnspec.mistakes.gradients import replace_gradient
 from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition
 from rnnspec.mistakes.places import EVERYWHERE, list_by_place
 from rnnspec.mistakes.situations import has_cell_state, has_gates
-from rnnspec.reference.values import change_values
-
-Slope = Callable[[Tensor], Tensor]
-"""The derivative that a backward pass uses for a gate, from its sum."""
+from rnnspec.reference.values import TensorChange, change_values
 
 
-def send_back(factor: float = 1.0, slope: Slope | None = None) -> Callable[[Tensor], Tensor]:
+def send_back(factor: float = 1.0, slope: TensorChange | None = None) -> Callable[[Tensor], Tensor]:
     """Return a change of a sum that multiplies its gradient by a number, or changes its slope."""
 
     def send(total: Tensor) -> Tensor:
@@ -57,7 +54,7 @@ SCALES: tuple[tuple[str, str, float], ...] = (
     ("doubled", "the gradient through the {} gate is doubled", 2.0),
     ("negated", "the gradient through the {} gate has the opposite sign", -1.0),
 )
-SLOPES: tuple[tuple[str, str, Slope], ...] = (
+SLOPES: tuple[tuple[str, str, TensorChange], ...] = (
     (
         "hard-sigmoid=1/6",
         "that of the hard sigmoid clip(x / 6 + 1/2, 0, 1)",

@@ -8,19 +8,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
-from rnnspec.mistakes.gate_formulas import Rows
+from rnnspec.mistakes.gate_formulas import GateFunctions
 from rnnspec.mistakes.gate_gradients import REMEDY, RULES
 from rnnspec.mistakes.gates import (
-    Sums,
+    NewSums,
     change_block,
     is_of_kind,
     list_gated_kinds,
     multiplies_hidden_part,
 )
 from rnnspec.mistakes.gradients import replace_gradient
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, KindCondition, always
+from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition, always
 from rnnspec.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, list_by_place
 from rnnspec.mistakes.situations import has_bias, has_gates
 from rnnspec.oracle.catalogue import cell_of
@@ -36,7 +37,7 @@ LEAST = 1e-300
 def cut_from_state(name: str) -> Callable[..., Tensor]:
     """Return a change of a sum that passes no gradient on to the hidden state that it reads."""
 
-    def cut(total: Tensor, rest: Sums, before: States, weight: Sums) -> Tensor:
+    def cut(total: Tensor, rest: NewSums, before: States, weight: NewSums) -> Tensor:
         return rest[name] + before["h"].detach() @ weight[name]
 
     return cut
@@ -49,7 +50,9 @@ def pass_around(to: str) -> Callable[..., Tensor]:
     b_hn.
     """
 
-    def change(total: Tensor, sums: Sums, rest: Sums, before: States, weight: Sums) -> Tensor:
+    def change(
+        total: Tensor, sums: NewSums, rest: NewSums, before: States, weight: NewSums
+    ) -> Tensor:
         factor = 1 / torch.sigmoid(sums["reset"].detach()).clamp(min=LEAST)
         hidden, part = before["h"], weight["part"]
         parts = {
@@ -63,7 +66,9 @@ def pass_around(to: str) -> Callable[..., Tensor]:
     return change
 
 
-def _list_cut_from_state(key: str, named: str, rows: Rows, of: KindCondition) -> list[Hypothesis]:
+def _list_cut_from_state(
+    key: str, named: str, rows: GateFunctions, of: KindCondition
+) -> list[Hypothesis]:
     return list_by_place(
         f"gradient.{key}-cut-from-state",
         f"no gradient flows through {named} to $h_or_c_before; to the weights it does",
@@ -79,7 +84,7 @@ def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
     of = partial(is_of_kind, kind)
     for place, gate in enumerate(kind.gates):
         name = step_of(kind).sums[cell_of(Config(2, 2, kind=kind.name)).hidden_blocks[place]]
-        rows: Rows = {f"sum.{name}": cut_from_state(name)}
+        rows: GateFunctions = {f"sum.{name}": cut_from_state(name)}
         yield from _list_cut_from_state(f"{gate}-gate", f"the {gate} gate", rows, of)
         for name, parameter in (("W_hh", "weight_hh"), ("W_ih", "weight_ih")):
             yield from list_by_place(
@@ -93,7 +98,7 @@ def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
             )
 
 
-AROUND: tuple[tuple[str, str, Condition], ...] = (
+AROUND: tuple[tuple[str, str, CaseTest], ...] = (
     ("state", "$h_before", always),
     ("W_hn", "W_hn", always),
     ("b_hn", "b_hn", has_bias),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
@@ -14,12 +13,10 @@ from rnnspec.mistakes.gates import change_block, is_of_kind, list_gated_kinds
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.situations import reads_any
-
-Change = Callable[[Tensor], Tensor]
-
+from rnnspec.reference.values import TensorChange
 
 TRANSPOSED = "transposed"
-CHANGES: tuple[tuple[str, str, Change], ...] = (
+CHANGES: tuple[tuple[str, str, TensorChange], ...] = (
     (TRANSPOSED, "are used transposed where they are square", torch.t),
     ("negated", "are used with the opposite sign", torch.neg),
 )

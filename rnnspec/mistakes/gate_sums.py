@@ -9,9 +9,9 @@ from functools import partial, reduce
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.mistakes.gate_formulas import Rows
+from rnnspec.mistakes.gate_formulas import GateFunctions
 from rnnspec.mistakes.gate_gradients import RULES
-from rnnspec.mistakes.gates import Sums, is_of_kind, list_gated_kinds
+from rnnspec.mistakes.gates import NewSums, is_of_kind, list_gated_kinds
 from rnnspec.mistakes.gradients import replace_gradient
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.reference.values import Changes, change_values
@@ -38,26 +38,28 @@ class Taken:
         slope = 1 - slope_at * slope_at if is_tanh else slope_at * (1 - slope_at)
         return replace_gradient(total if self.products else value, total * slope)
 
-    def list_changes(self) -> Rows:
+    def list_changes(self) -> GateFunctions:
         """Return changes of the steps of a GRU and of an LSTM."""
         take = self.take
 
-        def renew(c: Tensor, i: Tensor, f: Tensor, g: Tensor, sums: Sums, before: Sums) -> Tensor:
+        def renew(
+            c: Tensor, i: Tensor, f: Tensor, g: Tensor, sums: NewSums, before: NewSums
+        ) -> Tensor:
             forget, into = take("forget", sums["forget"], f), take("input", sums["input"], i)
             cell = take("cell", sums["cell"], g, is_tanh=True)
             return replace_gradient(c, forget * before["c"] + into * cell)
 
-        def reset(inside: Tensor, r: Tensor, sums: Sums) -> Tensor:
+        def reset(inside: Tensor, r: Tensor, sums: NewSums) -> Tensor:
             return replace_gradient(inside, take("reset", sums["reset"], r) * sums["part"])
 
         return {"c": renew, "inside": reset}
 
-    def change_lstm(self, h: Tensor, o: Tensor, shown: Tensor, sums: Sums) -> Tensor:
+    def change_lstm(self, h: Tensor, o: Tensor, shown: Tensor, sums: NewSums) -> Tensor:
         """Return the hidden state of an LSTM."""
         return replace_gradient(h, self.take("output", sums["output"], o) * shown)
 
     def change_gru(
-        self, h: Tensor, z: Tensor, n: Tensor, total: Tensor, sums: Sums, before: Sums
+        self, h: Tensor, z: Tensor, n: Tensor, total: Tensor, sums: NewSums, before: NewSums
     ) -> Tensor:
         """Return the hidden state of a GRU."""
         update = self.take("update", sums["update"], z)

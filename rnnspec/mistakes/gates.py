@@ -18,8 +18,8 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot
 from rnnspec.reference.variants import reset_before
 
-Sums = dict[str, Tensor]
-Change = Callable[..., Tensor]
+NewSums = dict[str, Tensor]
+GateChange = Callable[..., Tensor]
 EVERYTHING = next(iter(STACKS.values()))
 """The parameters of a layer that uses all rows for other gates."""
 STACKED = {
@@ -42,7 +42,7 @@ def add_parameters(parameters: tuple[str, ...]) -> str:
     return "" if parameters is EVERYTHING else f".in={','.join(parameters)}"
 
 
-def change_all_rows(change: Change, parameters: Iterable[str]) -> dict[str, Change]:
+def change_all_rows(change: GateChange, parameters: Iterable[str]) -> dict[str, GateChange]:
     """Return changes of the rows of all gates in some parameters."""
     return dict.fromkeys(parameters, change)
 
@@ -53,7 +53,7 @@ def stack_otherwise(stacked: tuple[int, ...], rows: Tensor) -> Tensor:
     return torch.cat([blocks[stacked.index(gate)] for gate in range(len(stacked))])
 
 
-def change_block(block: int, change: Callable[[Tensor], Tensor]) -> Change:
+def change_block(block: int, change: Callable[[Tensor], Tensor]) -> GateChange:
     """Return a change of the rows of a single gate in a parameter, if they keep their shape."""
 
     def apply(rows: Tensor, spot: Spot) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspec.mistakes.clips import Clip, Limit, find_limits
 from rnnspec.mistakes.evidence import Evidence
-from rnnspec.mistakes.gradient_values import Gradients, change_gradient
+from rnnspec.mistakes.gradient_values import GradientsByName, change_gradient
 from rnnspec.mistakes.hypothesis import About, Hypothesis, every
 from rnnspec.mistakes.outcome import has_same_form
 from rnnspec.mistakes.situations import has_cell_state
@@ -40,7 +40,7 @@ def clip_results(*, of_parameters: bool) -> Limit:
     """Return a change that clips the gradients of some tensors when they are complete."""
 
     def clip_all(limit: float) -> Functions:
-        def clip(gradients: Gradients, spot: Spot) -> Gradients:
+        def clip(gradients: GradientsByName, spot: Spot) -> GradientsByName:
             return {
                 name: _clamp(limit, each) if (name in spot.given.weights) is of_parameters else each
                 for name, each in gradients.items()

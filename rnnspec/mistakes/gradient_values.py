@@ -9,12 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.contract.kinds import Kind
 from rnnspec.contract.shapes import name_place
 from rnnspec.mistakes.blocks import REMAINDERS, leaves_rest
 from rnnspec.mistakes.cell_states import has_c_0
 from rnnspec.mistakes.gradients import replace_gradient
-from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.places import EVERYWHERE, PLACES, LayerPlaces, list_by_place
 from rnnspec.mistakes.precision import compute_in_float32
 from rnnspec.mistakes.situations import (
@@ -28,20 +29,20 @@ from rnnspec.mistakes.situations import (
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, States, change_values
 
-Gradients = dict[str, Tensor]
+GradientsByName = dict[str, Tensor]
 """Gradients by the name of the tensor."""
-Change = Callable[[Tensor, Given], Tensor]
-Pick = Callable[[str, Gradients], Tensor | None]
+GivenChange = Callable[[Tensor, Given], Tensor]
+PickGradient = Callable[[str, GradientsByName], Tensor | None]
 OF_THE_CALL = frozenset({"input", "h_0", "c_0"})
 """Tensors that have a gradient and are no parameters."""
 
 
 def change_gradients(
-    change: Change, kinds: Iterable[str], place: LayerPlaces = EVERYWHERE
-) -> dict[str, Callable[..., Gradients]]:
+    change: GivenChange, kinds: Iterable[str], place: LayerPlaces = EVERYWHERE
+) -> dict[str, Callable[..., GradientsByName]]:
     """Return a change of the gradients of some tensors after they are computed."""
 
-    def apply(gradients: Gradients, spot: Spot) -> Gradients:
+    def apply(gradients: GradientsByName, spot: Spot) -> GradientsByName:
         names = _list_names(kinds, place, spot.given)
         return {
             name: change(gradient, spot.given) if name in names else gradient
@@ -65,10 +66,10 @@ def _list_names(kinds: Iterable[str], place: LayerPlaces, given: Given) -> set[s
     }
 
 
-def exchange_gradients(pick: Pick) -> dict[str, Callable[..., Gradients]]:
+def exchange_gradients(pick: PickGradient) -> dict[str, Callable[..., GradientsByName]]:
     """Return a change that picks the gradients of some parameters from the gradients of all."""
 
-    def apply(gradients: Gradients) -> Gradients:
+    def apply(gradients: GradientsByName) -> GradientsByName:
         picked = {name: pick(name, gradients) for name in gradients}
         return {name: gradients[name] if new is None else new for name, new in picked.items()}
 
@@ -93,7 +94,7 @@ def _transpose(gradient: Tensor, given: Given) -> Tensor:
 
 
 ZERO = "zero"
-CHANGES: tuple[tuple[str, str, About, Change], ...] = (
+CHANGES: tuple[tuple[str, str, About, GivenChange], ...] = (
     (ZERO, "is zero", About.ONE_STEP, lambda gradient, given: gradient * 0),
     ("doubled", "is doubled", About.ONE_STEP, lambda gradient, given: gradient * 2),
     ("halved", "is halved", About.ONE_STEP, lambda gradient, given: gradient / 2),
@@ -156,7 +157,7 @@ TENSORS: tuple[tuple[str, str, tuple[str, ...], str, int], ...] = (
 INITIAL = (("h_0",), ("c_0",))
 
 
-def _has_all(kinds: tuple[str, ...]) -> Condition:
+def _has_all(kinds: tuple[str, ...]) -> CaseTest:
     needs_bias = any(kind in BIASES for kind in kinds)
     if kinds == ("h_0",):
         return has_h_0
@@ -232,7 +233,7 @@ def _swap_directions(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
 
 
 PARAMETER_WEIGHTS, PARAMETER_BIASES = ("gradients.weights",), ("gradients.biases",)
-EXCHANGES: tuple[tuple[str, str, About, tuple[str, ...], Pick, Condition], ...] = (
+EXCHANGES: tuple[tuple[str, str, About, tuple[str, ...], PickGradient, CaseTest], ...] = (
     (
         "gradient.biases.all-to-b_ih",
         "b_ih receives the gradients of both biases, and b_hh zeros",
@@ -360,13 +361,13 @@ def _list_scaled() -> Iterator[Hypothesis]:
 OF_SCALES: tuple[Hypothesis, ...] = tuple(_list_scaled())
 
 
-Slope = Callable[[Tensor, Tensor], Tensor]
+SlopeOfResult = Callable[[Tensor, Tensor], Tensor]
 
 
 Weigh = Callable[[Tensor, Given], Tensor]
 
 
-def use_slope(slope: Slope) -> Callable[..., Tensor]:
+def use_slope(slope: SlopeOfResult) -> Callable[..., Tensor]:
     """Return a change that uses another slope for the new state."""
 
     def change(new: Tensor, total: Tensor) -> Tensor:
@@ -398,7 +399,7 @@ def count_rows(weigh: Weigh, kinds: Iterable[str]) -> Callable[..., Tensor]:
     return change
 
 
-SLOPES: tuple[tuple[str, str, Condition, Slope], ...] = (
+SLOPES: tuple[tuple[str, str, CaseTest, SlopeOfResult], ...] = (
     (
         "relu-slope.tanh",
         "relu uses the derivative of tanh, 1 - y^2",
@@ -540,7 +541,7 @@ def _cut_later(gradient: Tensor, given: Given) -> Tensor:
     return torch.cat([gradient[:1], gradient[1:] * 0])
 
 
-MOVES: tuple[tuple[str, str, About, Change, Condition], ...] = (
+MOVES: tuple[tuple[str, str, About, GivenChange, CaseTest], ...] = (
     (
         "reshaped",
         "is reshaped instead of transposed back, with batch_first=True",

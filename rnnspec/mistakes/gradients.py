@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.mistakes.cell_states import has_c_0
-from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, LAST_LAYER, PLACES, list_by_place
 from rnnspec.mistakes.situations import (
     has_h_0,
@@ -91,7 +92,7 @@ def _detach_half(output: Tensor, half: int) -> Tensor:
     return torch.cat(halves, dim=-1)
 
 
-CUT_OUTPUTS: tuple[tuple[str, str, Condition, Callable[[Tensor], Tensor]], ...] = (
+CUT_OUTPUTS: tuple[tuple[str, str, CaseTest, Callable[[Tensor], Tensor]], ...] = (
     ("output", "the output", always, torch.detach),
     (
         "first-step",
@@ -159,7 +160,7 @@ def _list_cut_results() -> list[Hypothesis]:
     ]
 
 
-CUT_INITIAL: tuple[tuple[str, str, str, tuple[str, ...], Condition, str], ...] = (
+CUT_INITIAL: tuple[tuple[str, str, str, tuple[str, ...], CaseTest, str], ...] = (
     (
         "gradient.h_0-cut",
         "h_0 receives no gradient",

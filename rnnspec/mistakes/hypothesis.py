@@ -9,12 +9,12 @@ from functools import partial, reduce
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
+from rnnspec.cases.reach import CaseTest
 from rnnspec.contract.kinds import Kind
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Changes
 
-Condition = Callable[[Case], bool]
 KindCondition = Callable[[Kind], bool]
 
 
@@ -82,12 +82,12 @@ class Hypothesis:
     remedy: str
     rules: tuple[str, ...]
     changes: Changes
-    where: Condition = always
+    where: CaseTest = always
     family: str = ""
     rank: int = 0
-    unclear: Condition = never
-    is_certain: Condition = never
-    shown_by: Condition = always
+    unclear: CaseTest = never
+    is_certain: CaseTest = never
+    shown_by: CaseTest = always
     effect: Callable[[Case], Hashable] | None = None
     remembers: bool = False
     rounded: str = ""

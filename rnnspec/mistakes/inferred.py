@@ -13,19 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.mistakes.clips import infer_clips, infer_flushes
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
 from rnnspec.mistakes.gates import is_of_kind, list_gated_kinds, multiply
-from rnnspec.mistakes.hypothesis import (
-    About,
-    Condition,
-    Hypothesis,
-    KindCondition,
-    always,
-    every,
-    never,
-)
+from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always, every, never
 from rnnspec.mistakes.outcome import Outcome, has_same_form
 from rnnspec.mistakes.situations import (
     has_bias,
@@ -39,7 +32,7 @@ from rnnspec.mistakes.situations import (
 )
 from rnnspec.mistakes.steps import change_in_first_layer
 from rnnspec.oracle import Array
-from rnnspec.reference.values import Functions, change_values
+from rnnspec.reference.values import Functions, TensorChange, change_values
 
 # Newton's method doubles the digits each time: 1, 2, 4 and 8, of which 3 are needed.
 ITERATIONS = 4
@@ -71,8 +64,8 @@ class Constant:
     key: str
     text: str
     changes: Callable[[float], Functions]
-    where: Condition = always
-    unclear: Condition = never
+    where: CaseTest = always
+    unclear: CaseTest = never
     rules: tuple[str, ...] = ("recurrence.output",)
     of: KindCondition = every
     known: float | None = None
@@ -95,12 +88,10 @@ def _keep_first(weight: Tensor) -> Tensor:
     return kept
 
 
-Part = Callable[[Tensor], Tensor]
-"""The part of a value that is added to it, times an amount."""
 OfAmount = Callable[[float], Functions]
 
 
-def add(name: str, part: Part) -> OfAmount:
+def add(name: str, part: TensorChange) -> OfAmount:
     """Return changes that add an amount of a part of a value to it."""
     return lambda amount: {name: lambda value: value + amount * part(value)}
 
@@ -115,14 +106,14 @@ def scale_biases(amount: float) -> Functions:
     return {"biases": lambda biases: [each * (1 + amount) for each in biases]}
 
 
-def add_to_input(part: Part) -> OfAmount:
+def add_to_input(part: TensorChange) -> OfAmount:
     """Return changes that add an amount of a part of the input to the input of the first layer."""
     return lambda amount: {
         "read": change_in_first_layer(lambda value: value + amount * part(value))
     }
 
 
-def add_to_states(part: Part) -> OfAmount:
+def add_to_states(part: TensorChange) -> OfAmount:
     """Return changes that add an amount of a part to each state that a step reads."""
     return lambda amount: {
         f"before.{letter}": lambda state: state + amount * part(state) for letter in "hc"

@@ -22,7 +22,7 @@ from rnnspec.plain.layer import Plain
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 
-Result = tuple[Tensor | PackedSequence, Tensor]
+ReturnedPair = tuple[Tensor | PackedSequence, Tensor]
 DTYPES = {each.torch_dtype: each for each in DType}
 
 
@@ -74,7 +74,7 @@ class Mistaken(Plain):
 
     maker: Maker
 
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Result:
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> ReturnedPair:
         """Return `output` and the final states."""
         generator = torch.get_rng_state()
         right = super().forward(input, hx)
@@ -252,7 +252,7 @@ def _drop_at_random(data: Tensor, probability: float) -> Tensor:
     return data * torch.empty_like(data).bernoulli_(kept) / kept
 
 
-def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) -> Result:
+def _return_like(right: ReturnedPair, output: Tensor, states: Tensor, given: Given) -> ReturnedPair:
     """Return results in the form, dtype and device of the right results.
 
     The states of a cell are the states of a layer of one step, which has an axis for its layers.

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rnnspec.cases.axes import MemoryLayout
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, never
+from rnnspec.cases.reach import CaseTest
+from rnnspec.mistakes.hypothesis import Hypothesis, never
 from rnnspec.mistakes.situations import has_h_0
 from rnnspec.reference.values import Spot, States, change_values
 from rnnspec.subjects.devices import count_stored
@@ -99,7 +100,7 @@ def _has_strided_states(case: Case) -> bool:
 
 
 ARGUMENTS: tuple[
-    tuple[str, str, Callable[[Misread], Callable[..., Any]], Condition, Condition], ...
+    tuple[str, str, Callable[[Misread], Callable[..., Any]], CaseTest, CaseTest], ...
 ] = (
     ("input", "the input", misread_input, _is_strided, _reads_garbage),
     ("initial", "h_0", misread_states, _has_strided_states, never),

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.places import (
     BACKWARD,
     EVERYWHERE,
@@ -20,9 +21,8 @@ from rnnspec.mistakes.places import (
     list_by_place,
 )
 from rnnspec.mistakes.situations import has_nonlinearity, is_relu, is_tanh
-from rnnspec.reference.values import Functions, Spot, States, change_values
+from rnnspec.reference.values import Functions, Spot, States, TensorChange, change_values
 
-Function = Callable[[Tensor], Tensor]
 PLACES = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER, BACKWARD)
 """Where another nonlinearity may be used."""
 
@@ -59,14 +59,14 @@ def approximate_clipped(x: Tensor) -> Tensor:
     return approximate_tanh(x).clamp(-1, 1)
 
 
-APPROXIMATIONS: tuple[tuple[str, str, Function], ...] = (
+APPROXIMATIONS: tuple[tuple[str, str, TensorChange], ...] = (
     ("approximated", APPROXIMATION, approximate_tanh),
     ("approximated-and-clipped", CLIPPED, approximate_clipped),
 )
 REMEDY = "apply the function that nonlinearity names, once, to the whole sum"
 
 
-FUNCTIONS: tuple[tuple[str, str, Condition, Function], ...] = (
+FUNCTIONS: tuple[tuple[str, str, CaseTest, TensorChange], ...] = (
     ("relu.tanh", "relu is computed as tanh", is_relu, torch.tanh),
     ("tanh.relu", "tanh is computed as relu", is_tanh, torch.relu),
     (
@@ -125,7 +125,7 @@ FUNCTIONS: tuple[tuple[str, str, Condition, Function], ...] = (
         lambda x: torch.tanh(x / 2),
     ),
 )
-AFTER: tuple[tuple[str, str, Condition, Function], ...] = (
+AFTER: tuple[tuple[str, str, CaseTest, TensorChange], ...] = (
     ("tanh.twice", "tanh is applied twice", is_tanh, torch.tanh),
     ("relu.then-tanh", "tanh is applied to what relu gives", is_relu, torch.tanh),
     ("tanh.then-relu", "relu is applied to what tanh gives", is_tanh, torch.relu),
@@ -136,7 +136,7 @@ AFTER: tuple[tuple[str, str, Condition, Function], ...] = (
 LIMITS = (5, 3, 1, 10, 8, 9)
 """The limits to which the argument of tanh may be clipped."""
 OF_TANH = ("nonlinearity.tanh", "nonlinearity.large")
-RULES: dict[Condition, tuple[str, ...]] = {
+RULES: dict[CaseTest, tuple[str, ...]] = {
     is_tanh: OF_TANH,
     is_relu: ("nonlinearity.relu",),
     has_nonlinearity: ("nonlinearity.tanh", "nonlinearity.relu"),
@@ -199,7 +199,7 @@ def _clip(limit: float, x: Tensor) -> Tensor:
     return torch.tanh(x.clamp(-limit, limit))
 
 
-def _apply(function: Function, *, is_after: bool) -> Callable[..., Tensor]:
+def _apply(function: TensorChange, *, is_after: bool) -> Callable[..., Tensor]:
     """Return a change that applies a function to a new state, or to its sum."""
     return function if is_after else lambda new, total: function(total)
 

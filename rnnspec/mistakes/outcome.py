@@ -21,14 +21,14 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
 from rnnspec.reference.values import NOTHING, Changes
 
-Results = dict[str, Array]
+ResultArrays = dict[str, Array]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The results of a call, or that it raised; `is_packed` is the form of the output."""
 
-    results: Results
+    results: ResultArrays
     is_packed: bool = False
     has_raised: bool = False
     has_raised_before: bool = False

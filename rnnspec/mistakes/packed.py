@@ -11,24 +11,23 @@ from torch import Tensor
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.situations import is_packed, is_ragged, is_unsorted
 from rnnspec.reference.loop import Reference
-from rnnspec.reference.values import Functions, Spot, States, change_values
+from rnnspec.reference.values import Functions, Spot, States, TensorChange, change_values
 
-Permute = Callable[[Tensor], Tensor]
 Direction = tuple[Tensor, States]
 """The output of a layer and direction, and its final states."""
 
 
-def read_permuted(permute: Permute) -> Callable[..., States]:
+def read_permuted(permute: TensorChange) -> Callable[..., States]:
     """Return a change that puts the samples of the initial states in another order."""
     return lambda states, spot: pick_samples(states, torch.argsort(_order(permute, spot)))
 
 
-def return_permuted(permute: Permute) -> Callable[..., States]:
+def return_permuted(permute: TensorChange) -> Callable[..., States]:
     """Return a change that puts the samples of the final states in another order."""
     return lambda states, spot: pick_samples(states, _order(permute, spot))
 
 
-def _order(permute: Permute, spot: Spot) -> Tensor:
+def _order(permute: TensorChange, spot: Spot) -> Tensor:
     return permute(spot.given.sorted_order)
 
 
@@ -128,7 +127,7 @@ def return_padded(*, batch_first: bool) -> Functions:
     return {"is_packed": lambda is_packed: False, "returned_output": pad}
 
 
-ORDERS: tuple[tuple[str, str, str, Permute], ...] = (
+ORDERS: tuple[tuple[str, str, str, TensorChange], ...] = (
     (
         "unsorted",
         "h_0 is not sorted to match the sequences",

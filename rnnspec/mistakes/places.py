@@ -6,18 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import (
-    About,
-    Condition,
-    Hypothesis,
-    KindCondition,
-    always,
-    every,
-    never,
-)
+from rnnspec.cases.reach import CaseTest
+from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always, every, never
 from rnnspec.reference.values import Changes, Functions, Spot
 
-Cells = frozenset[tuple[int, int]]
+Places = frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class LayerPlaces:
         """Return whether the mistake is made at a spot."""
         return self.covers(spot.layer, spot.direction, spot.given.layers)
 
-    def find_cells(self, case: Case) -> Cells:
+    def find_cells(self, case: Case) -> Places:
         """Return the layers and directions of a case where the mistake is made."""
         layers, directions = case.config.num_layers, case.config.num_directions
         return frozenset(
@@ -103,9 +96,9 @@ def list_by_place(
     remedy: str,
     rules: tuple[str, ...],
     made: Made,
-    where: Condition = always,
+    where: CaseTest = always,
     places: Sequence[LayerPlaces] = PLACES,
-    unclear: Condition = never,
+    unclear: CaseTest = never,
     family: str = "",
     rank: int = 0,
     of: KindCondition = every,
@@ -140,9 +133,9 @@ def _limit_to(made: Changes | Callable[[LayerPlaces], Functions], place: LayerPl
     return made.limit(place.holds) if isinstance(made, Changes) else Changes.declare(made(place))
 
 
-def _combine(where: Condition, place: LayerPlaces) -> Condition:
+def _combine(where: CaseTest, place: LayerPlaces) -> CaseTest:
     return lambda case: where(case) and bool(place.find_cells(case))
 
 
-def _key_by_cells(key: str, place: LayerPlaces) -> Callable[[Case], tuple[str, Cells]]:
+def _key_by_cells(key: str, place: LayerPlaces) -> Callable[[Case], tuple[str, Places]]:
     return lambda case: (key, place.find_cells(case))

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
+from rnnspec.cases.reach import CaseTest
 from rnnspec.mistakes.gate_formulas import SIGMOIDS, compute_gates, compute_new
 from rnnspec.mistakes.gates import multiplies_hidden_part
-from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, KindCondition, always, every
+from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always, every
 from rnnspec.mistakes.situations import has_cell_state, has_gates
 from rnnspec.mistakes.steps import change_in_first_layer
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Round = Callable[[Tensor], Tensor]
-Results = tuple[Tensor, States]
+DirectionResults = tuple[Tensor, States]
 # After TF32, which has as many bits, at any place (`RANKS`).
 FLOAT16_RANK = 3
 # After roundings of single values at any place, because those predict more exactly.
@@ -71,7 +72,7 @@ def _round_part(change: Round, part: str) -> Callable[..., Any]:
     return change
 
 
-def compute_all_in_float32(results: Results, spot: Spot) -> Results:
+def compute_all_in_float32(results: DirectionResults, spot: Spot) -> DirectionResults:
     """Return the results of a layer that computes in float32."""
     output, states = Reference(spot.given.convert(torch.float32)).run()
     return output.double(), {letter: state.double() for letter, state in states.items()}
@@ -118,12 +119,12 @@ PLACES: tuple[tuple[str, str, About, tuple[str, ...], int], ...] = (
 )
 
 
-def _has_size(*sizes: int) -> Condition:
+def _has_size(*sizes: int) -> CaseTest:
     return lambda case: case.dtype.torch_dtype.itemsize in sizes
 
 
 TEN_BITS = "ten-bits"
-DTYPES: tuple[tuple[str, str, str, int, Round, Condition], ...] = (
+DTYPES: tuple[tuple[str, str, str, int, Round, CaseTest], ...] = (
     ("float32", "float32", "float32", 0, round_to(torch.float32), _has_size(8)),
     ("bfloat16", "bfloat16", "bfloat16", 0, round_to(torch.bfloat16), _has_size(8, 4)),
     ("float16", "float16", TEN_BITS, FLOAT16_RANK, round_to(torch.float16), _has_size(8, 4)),

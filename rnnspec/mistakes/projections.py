@@ -14,11 +14,11 @@ from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_bidirectional, is_stack
 from rnnspec.reference.values import Spot, States, change_values
 
-Place = Callable[[int, int, int], tuple[int, int]]
+ChoosePlace = Callable[[int, int, int], tuple[int, int]]
 """The layer and direction whose weights are used, from a layer, a direction and the layers."""
 
 
-def project_at(place: Place) -> Callable[..., Tensor]:
+def project_at(place: ChoosePlace) -> Callable[..., Tensor]:
     """Return a change of W_hr to the weight of another layer or direction."""
 
     def change(weight: Tensor, spot: Spot) -> Tensor:
@@ -93,7 +93,7 @@ WEIGHTS: tuple[tuple[str, str, Callable[[Tensor], Tensor]], ...] = (
         lambda weight: weight.flip(1),
     ),
 )
-PLACES: tuple[tuple[str, str, Callable[[Case], bool], Place], ...] = (
+PLACES: tuple[tuple[str, str, Callable[[Case], bool], ChoosePlace], ...] = (
     (
         "W_hr.of-forward",
         "both directions are projected with the forward weight_hr",

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor
-
 from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_sorted_by_layer
-from rnnspec.reference.values import change_values
-
-Permute = Callable[[Tensor], Tensor]
+from rnnspec.reference.values import TensorChange, change_values
 
 
 def _list_moved() -> list[Hypothesis]:
-    moves: tuple[tuple[str, str, str, Permute], ...] = (
+    moves: tuple[tuple[str, str, str, TensorChange], ...] = (
         ("reversed", "in the opposite order", "{}.flip(batch axis)", lambda data: data.flip(1)),
         ("shifted", "shifted by one", "{}.roll(-1, batch axis)", lambda data: data.roll(1, 1)),
         (

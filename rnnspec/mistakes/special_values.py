@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from rnnspec.cases.reach import CaseTest
 from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.overflow import HYPOTHESES as OVERFLOWS
 from rnnspec.mistakes.situations import (
     has_cell_state,
@@ -57,7 +58,7 @@ def cut_infinity(value: Tensor, spot: Spot) -> Tensor:
     return value.clamp(max=torch.finfo(spot.given.case.dtype.torch_dtype).max)
 
 
-OF_FUNCTIONS: tuple[tuple[str, str, Condition, float], ...] = (
+OF_FUNCTIONS: tuple[tuple[str, str, CaseTest, float], ...] = (
     ("relu.nan=0", "relu turns NaN into 0", is_relu, 0.0),
     ("tanh.nan=0", "tanh turns NaN into 0", is_tanh, 0.0),
     ("tanh.nan=1", "tanh turns NaN into 1", is_tanh, 1.0),

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, KindCondition, every
+from rnnspec.cases.reach import CaseTest
+from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition, every
 from rnnspec.mistakes.situations import has_cell_state, is_ragged, is_sorted_by_layer, is_stack
-from rnnspec.reference.values import Ended, Spot, change_values
+from rnnspec.reference.values import EndedStates, Spot, change_values
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]
@@ -28,7 +29,7 @@ def read_other(read: Read) -> Callable[..., Tensor]:
 def start_where_below_ends(letter: str) -> Callable[..., Tensor]:
     """Return a change that starts upper layers from the final state of the layer below."""
 
-    def start(first: Tensor, ended: Ended, spot: Spot) -> Tensor:
+    def start(first: Tensor, ended: EndedStates, spot: Spot) -> Tensor:
         return ended[spot.layer - 1, spot.direction][letter] if spot.layer else first
 
     return start
@@ -58,7 +59,7 @@ def _exchange_time(below: Sequence[Tensor], layer: int) -> Tensor:
     return data.transpose(0, 1).reshape(data.shape)
 
 
-READS: tuple[tuple[str, str, Condition, Read], ...] = (
+READS: tuple[tuple[str, str, CaseTest, Read], ...] = (
     (
         "layers.read-exchanged-axes",
         "the layers above the first read the layer below with batch and time exchanged",

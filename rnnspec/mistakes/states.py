@@ -15,9 +15,9 @@ from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always
 from rnnspec.mistakes.places import PLACES, list_by_place
 from rnnspec.mistakes.situations import has_cell_state, has_h_0, has_rows, is_fresh, is_unbatched
 from rnnspec.reference.loop import Refused
-from rnnspec.reference.values import Functions, Spot, States, change_values
+from rnnspec.reference.values import Functions, Spot, States, TensorChange, change_values
 
-Order = Callable[[int, int], list[int]]
+OrderOfRows = Callable[[int, int], list[int]]
 
 
 def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> list[int]:
@@ -26,7 +26,7 @@ def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> 
 
 
 ORDER = ("states.routing", "states.order")
-ORDERS: tuple[tuple[str, str, str, str, tuple[str, ...], Order], ...] = (
+ORDERS: tuple[tuple[str, str, str, str, tuple[str, ...], OrderOfRows], ...] = (
     (
         "directions-first",
         "{} has all forward rows first, then all backward rows",
@@ -62,7 +62,7 @@ ORDERS: tuple[tuple[str, str, str, str, tuple[str, ...], Order], ...] = (
 )
 """The orders of rows: key, text about a single state and about two, remedy, rules that it breaks in
 h_0, and the row that each layer and direction uses."""
-READS: tuple[tuple[str, str, str, Order], ...] = (
+READS: tuple[tuple[str, str, str, OrderOfRows], ...] = (
     (
         "h_0.row-of-first-layer",
         "every layer starts from the first layer's row of h_0",
@@ -108,12 +108,12 @@ READS: tuple[tuple[str, str, str, Order], ...] = (
 )
 
 
-def read_rows(order: Order) -> dict[str, Callable[..., States]]:
+def read_rows(order: OrderOfRows) -> dict[str, Callable[..., States]]:
     """Return changes that use other rows of h_0 as the start of layers and directions."""
     return {"initial": lambda states, spot: pick_rows(states, _list_rows_of(order, spot))}
 
 
-def write_rows(order: Order) -> dict[str, Callable[..., States]]:
+def write_rows(order: OrderOfRows) -> dict[str, Callable[..., States]]:
     """Return changes that put the rows of h_n in another order."""
 
     def write(states: States, spot: Spot) -> States:
@@ -128,7 +128,7 @@ def pick_rows(states: States, rows: list[int]) -> States:
     return {letter: state[rows] for letter, state in states.items()}
 
 
-def _list_rows_of(order: Order, spot: Spot) -> list[int]:
+def _list_rows_of(order: OrderOfRows, spot: Spot) -> list[int]:
     return order(spot.given.layers, spot.given.directions)
 
 
@@ -198,7 +198,7 @@ def _list_orders() -> list[Hypothesis]:
     ]
 
 
-def _key_by_rows(order: Order, states: Collection[str]) -> Callable[[Case], Hashable]:
+def _key_by_rows(order: OrderOfRows, states: Collection[str]) -> Callable[[Case], Hashable]:
     """Return the effect of an order. Many orders coincide in a layer with few rows."""
 
     def find_effect(case: Case) -> Hashable:
@@ -321,7 +321,6 @@ OF_ROWS: tuple[Hypothesis, ...] = (
 )
 
 
-Change = Callable[[Tensor], Tensor]
 RULES = ("states.initial-state-used", "recurrence.output")
 
 
@@ -350,7 +349,7 @@ STARTS = (
 )
 
 
-def change_start(change: Change, letters: Iterable[str]) -> dict[str, Change]:
+def change_start(change: TensorChange, letters: Iterable[str]) -> dict[str, TensorChange]:
     """Return changes of the initial states with some letters."""
     return {f"initial.{letter}": change for letter in letters}
 
@@ -363,7 +362,7 @@ def _transpose_square(state: Tensor) -> Tensor:
     return state.transpose(1, 2) if state.shape[1] == state.shape[2] else state
 
 
-CHANGES: tuple[tuple[str, str, Change], ...] = (
+CHANGES: tuple[tuple[str, str, TensorChange], ...] = (
     ("negated", "is negated", torch.neg),
     ("clipped=1", "is clipped to [-1, 1]", lambda state: state.clamp(-1, 1)),
     ("through-tanh", "passes through tanh before it is used", torch.tanh),

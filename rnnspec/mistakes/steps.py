@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.cases.reach import CaseTest
+from rnnspec.mistakes.hypothesis import Hypothesis, always
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.projections import has_projection
 from rnnspec.mistakes.situations import has_cell_state, is_long, is_ragged
-from rnnspec.reference.values import Spot, States, change_values
+from rnnspec.reference.values import Spot, States, TensorChange, change_values
 
-Change = Callable[[Tensor], Tensor]
 Recall = Callable[[Tensor, Tensor, int], Tensor]
 
 
@@ -46,7 +46,7 @@ def keep_states(states: States, before: States) -> States:
     return before
 
 
-def change_in_first_layer(change: Change) -> Callable[..., Tensor]:
+def change_in_first_layer(change: TensorChange) -> Callable[..., Tensor]:
     """Return a change of the input of the first layer."""
 
     def read(right: Tensor, spot: Spot) -> Tensor:
@@ -55,7 +55,7 @@ def change_in_first_layer(change: Change) -> Callable[..., Tensor]:
     return read
 
 
-def change_steps(change: Change) -> Callable[..., States]:
+def change_steps(change: TensorChange) -> Callable[..., States]:
     """Return a change of the states of all steps in every layer and direction."""
     return lambda states: {letter: change(state) for letter, state in states.items()}
 
@@ -121,7 +121,7 @@ STATES: tuple[tuple[str, str, Recall], ...] = (
         lambda state, first, step: first if step % 2 == 0 else state,
     ),
 )
-INPUTS: tuple[tuple[str, str, Change], ...] = (
+INPUTS: tuple[tuple[str, str, TensorChange], ...] = (
     (
         "input.late",
         "each step reads the input of the step before it, the first one zeros",
@@ -157,7 +157,7 @@ INPUTS: tuple[tuple[str, str, Change], ...] = (
     ("input.last-zero", "the input of the last step is read as zeros", _clear_last),
     ("input.reversed", "the steps are read from the last to the first", lambda data: data.flip(0)),
 )
-IN_EVERY_LAYER: tuple[tuple[str, str, Change], ...] = (
+IN_EVERY_LAYER: tuple[tuple[str, str, TensorChange], ...] = (
     ("repeats-last", "every time step of {} repeats the last one", _repeat_last),
     ("repeats-first", "every time step of {} repeats the first one", lambda o: o[:1].expand_as(o)),
     ("late", "{} is one step late, and starts with zeros", _shift_later),
@@ -173,7 +173,7 @@ IN_EVERY_LAYER: tuple[tuple[str, str, Change], ...] = (
     ("cumulative", "{} holds the sum of all steps so far", lambda output: output.cumsum(0)),
 )
 """Changes of the output of a layer, or of every layer."""
-SHAPES: tuple[tuple[str, str, Change], ...] = (
+SHAPES: tuple[tuple[str, str, TensorChange], ...] = (
     ("only-last", "{} holds only the last time step", lambda output: output[-1:]),
     ("only-first", "{} holds only the first time step", lambda output: output[:1]),
     ("lacks-last", "{} lacks its last time step", lambda output: output[:-1]),
@@ -187,7 +187,7 @@ SHAPES: tuple[tuple[str, str, Change], ...] = (
 """Changes of the shape of the output."""
 
 
-def _list_conditions(change: Change) -> list[tuple[str, str, Condition, int]]:
+def _list_conditions(change: TensorChange) -> list[tuple[str, str, CaseTest, int]]:
     """Return the cases where a change of a sequence may show, by key and in words, and its rank."""
     # A change of a single step shows in every case, but a layer may also leave a single step alone.
     single = torch.ones(1, 1, 1, device="cpu")  # independent of the default device on import

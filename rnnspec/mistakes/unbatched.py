@@ -14,12 +14,10 @@ from rnnspec.mistakes.final_states import change_each
 from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.situations import is_bidirectional, is_packed, is_padded_batch, is_unbatched
 from rnnspec.reference.loop import Refused
-from rnnspec.reference.values import Functions, Spot, States, change_values
-
-Rearrange = Callable[[Tensor], Tensor]
+from rnnspec.reference.values import Functions, Spot, States, TensorChange, change_values
 
 
-def return_as(output: Rearrange | None, h_n: Rearrange | None) -> Functions:
+def return_as(output: TensorChange | None, h_n: TensorChange | None) -> Functions:
     """Return changes that return output or final states in another form."""
     found: dict[str, Callable[..., Any]] = {}
     if output is not None:
@@ -101,7 +99,7 @@ def _add_first(tensor: Tensor) -> Tensor:
 
 
 DROP = "remove the batch axis of {} if the input has none"
-FORMS: tuple[tuple[str, str, str, Rearrange | None, Rearrange | None, int], ...] = (
+FORMS: tuple[tuple[str, str, str, TensorChange | None, TensorChange | None, int], ...] = (
     ("h_n.keeps-batch-axis", "h_n keeps a batch axis", DROP.format("h_n"), None, _add_batch, 0),
     (
         "output.keeps-batch-axis",

@@ -21,12 +21,12 @@ from rnnspec.mistakes.situations import has_bias, has_gates, is_stack
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, change_values
 
-Pick = Callable[[list[Tensor]], list[Tensor]]
-Change = Callable[..., Tensor]
+PickWeights = Callable[[list[Tensor]], list[Tensor]]
+WeightChange = Callable[..., Tensor]
 PickLayer = Callable[[int, Given], int]
 
 
-def change_rows(change: Change) -> Change:
+def change_rows(change: WeightChange) -> WeightChange:
     """Return a change of a weight that changes the rows of each gate separately.
 
     It does nothing if the shape would change.
@@ -77,7 +77,7 @@ def use_other_layer(kind: str, pick: PickLayer) -> Callable[..., Tensor]:
 
 
 BIAS_REMEDY = "add both b_ih and b_hh, once each$everywhere"
-BIASES: tuple[tuple[str, str, Pick], ...] = (
+BIASES: tuple[tuple[str, str, PickWeights], ...] = (
     ("biases.none", "no bias is added", lambda biases: []),
     ("b_hh.unused", "b_hh is not added", lambda biases: biases[:1]),
     ("b_ih.unused", "b_ih is not added", lambda biases: biases[1:]),
@@ -111,7 +111,7 @@ BIASES: tuple[tuple[str, str, Pick], ...] = (
         lambda b: [each[:1].expand_as(each) for each in b],
     ),
 )
-CHANGES: tuple[tuple[str, str, str, Change], ...] = (
+CHANGES: tuple[tuple[str, str, str, WeightChange], ...] = (
     (
         "transposed",
         "{} is used transposed",

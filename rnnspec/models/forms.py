@@ -105,7 +105,7 @@ SINGLE = {
 PREFERRED = ("logits", "prediction", "predictions", "output", "outputs", "scores", "probs", "y")
 """Keys of dictionaries that are searched first for a prediction."""
 
-Sizes = tuple[int, int]
+BatchAndSteps = tuple[int, int]
 """A batch size and a number of steps."""
 
 
@@ -149,7 +149,7 @@ def _rank_key(key: object) -> int:
     return PREFERRED.index(key) if key in PREFERRED else len(PREFERRED)
 
 
-def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[PredictionForm, ...]:
+def find_forms(shapes: Mapping[BatchAndSteps, tuple[int, ...]]) -> tuple[PredictionForm, ...]:
     """Return the possible forms of predictions, given their shapes for sizes (batch, steps).
 
     Returns an empty tuple if no form fits.
@@ -173,7 +173,7 @@ def joins_axes(form: PredictionForm) -> bool:
     return any(Dimension.BOTH in axes and form in forms for axes, forms in FORMS.items())
 
 
-def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Dimension, ...] | None:
+def name_axes(shapes: Mapping[BatchAndSteps, tuple[int, ...]]) -> tuple[Dimension, ...] | None:
     """Return the meaning of each dimension, given the shapes for several sizes (batch, steps).
 
     Returns None if a dimension changes with the sizes in another way, or if the number of
@@ -194,9 +194,9 @@ def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Dimension, ...] 
 
 def _is_axis(
     axis: Dimension,
-    lengths: Mapping[Sizes, int],
+    lengths: Mapping[BatchAndSteps, int],
     earlier: Sequence[Dimension],
-    shapes: Mapping[Sizes, tuple[int, ...]],
+    shapes: Mapping[BatchAndSteps, tuple[int, ...]],
 ) -> bool:
     """Return whether a dimension with these lengths can be an axis, after the earlier axes.
 

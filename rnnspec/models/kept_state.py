@@ -26,13 +26,13 @@ OWN = (nn.Embedding, nn.Linear, nn.LayerNorm, nn.RNNBase, nn.RNNCellBase)
 
 CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
-Kept = dict[str, tuple[Tensor, ...]]
+KeptTensors = dict[str, tuple[Tensor, ...]]
 """Copies of the tensors in each attribute, by its name."""
 
 
-def copy_attributes(model: nn.Module) -> Kept:
+def copy_attributes(model: nn.Module) -> KeptTensors:
     """Return copies of the tensors in the attributes and buffers of all modules of a model."""
-    found: Kept = {}
+    found: KeptTensors = {}
     for prefix, module in model.named_modules():
         values = {**vars(module), **dict(module.named_buffers(recurse=False))}
         for name, value in values.items():
@@ -43,12 +43,12 @@ def copy_attributes(model: nn.Module) -> Kept:
     return found
 
 
-def find_changed(before: Kept, after: Kept) -> list[str]:
+def find_changed(before: KeptTensors, after: KeptTensors) -> list[str]:
     """Return the names of the attributes that are new or have other values."""
     return [name for name, tensors in after.items() if not _are_equal(before.get(name), tensors)]
 
 
-def describe_kept_state(before: Kept, after: Kept, layer: str) -> str:
+def describe_kept_state(before: KeptTensors, after: KeptTensors, layer: str) -> str:
     """Return a sentence about state that is kept, with its remedy, or an empty string."""
     changed = [
         name

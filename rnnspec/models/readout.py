@@ -24,7 +24,7 @@ from rnnspec.models.steps import find_gradients, suppress_failures
 from rnnspec.models.taps import describe_cell_states, find_taps, join_taps
 from rnnspec.models.tensors import find_input
 from rnnspec.models.trial import infer_call
-from rnnspec.readout.map import Columns, Matrix, ReadoutMap, Tap
+from rnnspec.readout.map import Columns, FlagMatrix, ReadoutMap, Tap
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
 
@@ -319,5 +319,5 @@ def _measure_copy(
     return reach, find_taps(isolated, reader, seed), is_padding_read(isolated, reader, seed)
 
 
-def _to_matrix(tensor: Tensor) -> Matrix:
+def _to_matrix(tensor: Tensor) -> FlagMatrix:
     return tuple(tuple(bool(value) for value in row) for row in tensor.tolist())

@@ -35,10 +35,10 @@ from rnnspec.models.forms import (
     PACKED_DATA,
     UNSORTED,
     WHOLE,
+    BatchAndSteps,
     Dimension,
     PredictionForm,
     Readout,
-    Sizes,
     find_forms,
     is_form_of_states,
     joins_axes,
@@ -169,13 +169,17 @@ class CallSearch:
                     is_main=access == names[0] or self.readout is not None,
                 )
 
-    def _list_forms(self, shapes: dict[Sizes, tuple[int, ...]]) -> tuple[PredictionForm, ...]:
+    def _list_forms(
+        self, shapes: dict[BatchAndSteps, tuple[int, ...]]
+    ) -> tuple[PredictionForm, ...]:
         is_per_step = all(shape == sizes for sizes, shape in shapes.items())
         if self.readout is Readout.EVERY and is_per_step:
             return (PredictionForm(Readout.EVERY, ".unsqueeze(-1)"),)
         return find_forms(shapes)
 
-    def _list_shapes(self, interface: Interface, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    def _list_shapes(
+        self, interface: Interface, sizes: BatchAndSteps
+    ) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the results of a call, by the expression that extracts them."""
         if self.gives_up:
             return {}
@@ -275,7 +279,7 @@ class CallSearch:
         self,
         found: FoundCall,
         takes: dict[str, frozenset[str]],
-        shapes: dict[str, dict[Sizes, tuple[int, ...]]],
+        shapes: dict[str, dict[BatchAndSteps, tuple[int, ...]]],
     ) -> Iterator[Prediction]:
         known = takes[found.entry] | list_recurrent_parameters(self.model)
         for name in sorted(takes, key=lambda name: -len(takes[name])):

@@ -36,7 +36,7 @@ from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.steps import EARLIER_CALL
 from rnnspec.subjects.subject import Subject, observe_step
 
-Caller = Callable[..., Any]
+CallLayer = Callable[..., Any]
 
 
 class PreparedLayer:
@@ -69,7 +69,7 @@ class PreparedLayer:
         )
         self.names = subject.find_own_names(self.module, case.config)
         self.owner: torch.nn.Module = self.module
-        self.caller: Caller = self.module
+        self.caller: CallLayer = self.module
         self.original: torch.nn.Module | None = None
         self.functional_weights: dict[str, torch.Tensor] | None = None
         self.kept: list[torch.Tensor] = []
@@ -113,7 +113,7 @@ class PreparedLayer:
         others = {name: 0.5 * np.roll(array, 1) + 0.125 for name, array in weights}
         self.subject.load_weights(self.module, self.case.config, others)
 
-    def call(self, through: Caller | None = None, **changes: Any) -> Any:
+    def call(self, through: CallLayer | None = None, **changes: Any) -> Any:
         """Call the module with other values, and with some fields of the case changed.
 
         If `through` is given, it is called in place of the module.
@@ -225,7 +225,7 @@ class PreparedLayer:
         self.module = self.owner = self.caller = module
         self.functional_weights = None
 
-    def use_weights(self, weights: dict[str, torch.Tensor], call: Caller) -> None:
+    def use_weights(self, weights: dict[str, torch.Tensor], call: CallLayer) -> None:
         """Continue with `call` in place of the module, and with the weights that it uses."""
         self.functional_weights, self.caller = weights, call
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnspec.contract.shapes import name_place
 from rnnspec.oracle.catalogue import cell_of
-from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerTrace, States
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerTrace, StateArrays
 from rnnspec.oracle.problem import Problem, Trace
 from rnnspec.oracle.stack import keep_if_padded, masked, rows_of_layer, split
 
@@ -70,7 +70,7 @@ def get_output_cotangent(trace: Trace, cotangents: Cotangents) -> Array:
     return np.zeros_like(trace.layers[-1].states[0, 1:])
 
 
-def name_initial(problem: Problem, first: list[States]) -> dict[str, Array]:
+def name_initial(problem: Problem, first: list[StateArrays]) -> dict[str, Array]:
     """Return values for the initial states of every layer, by the names of the states."""
     pairs = zip(problem.config.kind_data.initial, zip(*first, strict=True), strict=True)
     return {name: np.concatenate(layers) for name, layers in pairs}
@@ -122,7 +122,7 @@ def gathered(sums: Array, weights: Array) -> Array:
 
 
 def _compute_layer_adjoint(
-    problem: Problem, layer: LayerTrace, outputs: Array, last: States, alive: Flags
+    problem: Problem, layer: LayerTrace, outputs: Array, last: StateArrays, alive: Flags
 ) -> LayerAdjoint:
     step_back, hr = cell_of(problem.config).go_back(layer), layer.weights.hr
     states, sums = np.empty_like(outputs), np.empty_like(layer.sums)

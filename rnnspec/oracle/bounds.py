@@ -22,7 +22,7 @@ import numpy as np
 
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
-from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, States
+from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, StateArrays
 from rnnspec.oracle.problem import Bound, Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
 from rnnspec.oracle.stack import collect_results, keep_if_padded, outputs, to_steps
@@ -222,7 +222,7 @@ def _propagate_error(
         projection = ProductError(layer.fresh, layer.weights.hr.swapaxes(1, 2), Sums(rounding))
     hidden, *others = [np.zeros_like(states) for states in layer.carried]
     fresh = hidden[:, 1:] if projection is None else np.empty_like(layer.fresh)
-    errors: States = tuple(states[:, 0] for states in (hidden, *others))
+    errors: StateArrays = tuple(states[:, 0] for states in (hidden, *others))
     padded = not alive.all()
     for step in range(sums.shape[1]):
         before = errors if seen is None else (seen[:, step], *errors[1:])

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, States
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, StateArrays
 from rnnspec.oracle.rounding import Rounding
 
-StepBackward = Callable[[int, States], tuple[Array, Array | None, States]]
+StepBackward = Callable[[int, StateArrays], tuple[Array, Array | None, StateArrays]]
 """The backward pass of a step of a layer, from the gradients that its states receive.
 
 It takes the step, and the gradients for the states after it, before the projection, each (D, N, H).
@@ -24,7 +24,7 @@ step without the contribution through the sums, or None if there is no other; an
 the other states.
 """
 
-StepError = Callable[[int, Array, States], States]
+StepError = Callable[[int, Array, StateArrays], StateArrays]
 """The errors of a step, from the errors of its sums (D, N, K * H) and of the states before it.
 
 It returns the errors of the states after the step, before the projection, each (D, N, H).
@@ -47,7 +47,7 @@ class Cell(ABC):
     hidden_blocks: ClassVar[tuple[int, ...]]
 
     @abstractmethod
-    def advance(self, sums: Array, before: States) -> States:
+    def advance(self, sums: Array, before: StateArrays) -> StateArrays:
         """Return the states after a step, before the projection, each (D, N, H)."""
 
     @abstractmethod

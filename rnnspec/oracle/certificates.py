@@ -37,7 +37,7 @@ from rnnspec.oracle.bounds import Sums, bound_layer, mask_error, product
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
 from rnnspec.oracle.gradient_bounds import propagate_backward
-from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, LayerWeights, States
+from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, LayerWeights, StateArrays
 from rnnspec.oracle.problem import Bound, Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
 from rnnspec.oracle.stack import (
@@ -199,7 +199,7 @@ def _keep_at_padding(states: Array, alive: Flags) -> Array:
 
 
 def _follow(
-    cell: Cell, weights: LayerWeights, read: Array, states: States, alive: Flags
+    cell: Cell, weights: LayerWeights, read: Array, states: StateArrays, alive: Flags
 ) -> tuple[LayerTrace, Array]:
     """Return the values of a layer in which each step starts from the given hidden state.
 

@@ -16,7 +16,7 @@ import numpy as np
 from rnnspec.oracle.cells import Cell, StepBackward, StepError
 from rnnspec.oracle.enclosures import TANH_SLOPE_K, spread_tanh
 from rnnspec.oracle.exact_values import has_settled_tanh
-from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, States
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, StateArrays
 from rnnspec.oracle.rounding import REFERENCE_K, REFERENCE_U, SLOP, Rounding
 
 
@@ -104,7 +104,7 @@ class ElmanCell(Cell):
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
 
-    def advance(self, sums: Array, before: States) -> States:
+    def advance(self, sums: Array, before: StateArrays) -> StateArrays:
         """Return the activated sums."""
         return (self.activation.value(sums),)
 
@@ -121,7 +121,7 @@ class ElmanCell(Cell):
         floor = ((relative + REFERENCE_K * REFERENCE_U) * value + (absolute + rounding.eta)) * SLOP
         growth = (1.0 + relative) * SLOP
 
-        def bound_step(step: int, sums: Array, before: States) -> States:
+        def bound_step(step: int, sums: Array, before: StateArrays) -> StateArrays:
             spread = activation.spread(folded[:, step], value[:, step], sums)
             return (spread * growth + floor[:, step],)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnspec.oracle.cells import Cell, StepBackward, StepError
 from rnnspec.oracle.enclosures import ElementRounding, Enclosed, Number
-from rnnspec.oracle.layers import Array, LayerAdjoint, LayerError, LayerTrace, States
+from rnnspec.oracle.layers import Array, LayerAdjoint, LayerError, LayerTrace, StateArrays
 from rnnspec.oracle.rounding import Rounding
 
 
@@ -47,7 +47,7 @@ class GatedCell(Cell):
         if there is no other.
         """
 
-    def advance(self, sums: Array, before: States) -> States:
+    def advance(self, sums: Array, before: StateArrays) -> StateArrays:
         """Evaluate the equations of one step."""
         return self.update(self.open_gates(self.split(sums)), before)
 
@@ -58,7 +58,7 @@ class GatedCell(Cell):
         sums = self.split(layer.sums)
         factors = self.linearise(sums, self.open_gates(sums), layer.before(), layer.after())
 
-        def step_back(step: int, received: States) -> tuple[Array, Array | None, States]:
+        def step_back(step: int, received: StateArrays) -> tuple[Array, Array | None, StateArrays]:
             sent, direct, others = self.send_back([each[:, step] for each in factors], received)
             return np.concatenate(sent, axis=-1), direct, others
 
@@ -69,7 +69,7 @@ class GatedCell(Cell):
         enclose = ElementRounding.from_rounding(rounding).enclose
         sums, before = self.split(layer.sums), layer.before()
 
-        def bound_step(step: int, sum_errors: Array, state_errors: States) -> States:
+        def bound_step(step: int, sum_errors: Array, state_errors: StateArrays) -> StateArrays:
             pairs = zip(sums, self.split(sum_errors), strict=True)
             gates = self.open_gates([enclose(each[:, step], error) for each, error in pairs])
             states = zip(before, state_errors, strict=True)
@@ -93,7 +93,7 @@ class GatedCell(Cell):
         )
         factors = self.linearise(sums, self.open_gates(sums), before, after)
 
-        def bound_step(step: int, errors: States) -> tuple[Array, Array | None, States]:
+        def bound_step(step: int, errors: StateArrays) -> tuple[Array, Array | None, StateArrays]:
             received = _enclose(arithmetic, [each[:, step] for each in adjoint.received], errors)
             sent, direct, others = self.send_back([each[:, step] for each in factors], received)
             return (

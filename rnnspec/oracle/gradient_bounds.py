@@ -46,7 +46,7 @@ from rnnspec.oracle.bounds import (
     product,
 )
 from rnnspec.oracle.catalogue import cell_of
-from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, States
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, StateArrays
 from rnnspec.oracle.problem import Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
 from rnnspec.oracle.stack import keep_if_padded, rows_of_layer, split
@@ -58,7 +58,7 @@ class AdjointError:
 
     states: Array
     sums: Array
-    first: States
+    first: StateArrays
     read: Array
 
 
@@ -99,7 +99,7 @@ def propagate_backward(
     """Return the errors of all gradients, from the errors of the values of the forward pass."""
     adjoints = layer_adjoints(problem, trace, cotangents)
     found: dict[str, Array] = {}
-    first: list[States] = []
+    first: list[StateArrays] = []
     received = np.zeros_like(get_output_cotangent(trace, cotangents))
     names = problem.config.kind_data.final
     with np.errstate(all="ignore"):
@@ -192,7 +192,7 @@ def _count_partial_sums(layer: _Layer) -> int:
 
 def _propagate_error(
     layer: _Layer, own: Array, hh: Array, growth: float
-) -> tuple[Array, Array, States]:
+) -> tuple[Array, Array, StateArrays]:
     """Return the errors of the adjoint of the hidden states, the sums and the initial states."""
     cell = cell_of(layer.problem.config)
     bound_step = cell.bound_backward(layer.trace, layer.adjoint, layer.error, layer.rounding)
@@ -200,7 +200,7 @@ def _propagate_error(
     if layer.trace.weights.hr is not None:
         projection = ProductError(layer.adjoint.states, layer.trace.weights.hr, layer.sums)
     states, sums = own, np.empty_like(layer.adjoint.sums)
-    carried: States = tuple(np.zeros_like(first) for first in layer.adjoint.first)
+    carried: StateArrays = tuple(np.zeros_like(first) for first in layer.adjoint.first)
     padded = not layer.alive.all()
     for step in reversed(range(own.shape[1])):
         alive = layer.alive[:, step]

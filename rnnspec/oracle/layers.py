@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-States = tuple[Array, ...]
+StateArrays = tuple[Array, ...]
 """An array for each state of a kind of layer, in the order of `Kind.states`: h, and c for
 an LSTM."""
 
@@ -54,7 +54,7 @@ class LayerValues:
 
     read: Array
     sums: Array
-    carried: States
+    carried: StateArrays
     fresh: Array
 
     @property
@@ -62,11 +62,11 @@ class LayerValues:
         """The initial hidden state, then the hidden state after each step: (D, T + 1, N, P)."""
         return self.carried[0]
 
-    def before(self) -> States:
+    def before(self) -> StateArrays:
         """Return the states before each step, each (D, T, N, P or H)."""
         return tuple(state[:, :-1] for state in self.carried)
 
-    def after(self) -> States:
+    def after(self) -> StateArrays:
         """Return the states after each step, before the projection, each (D, T, N, H)."""
         return (self.fresh, *(state[:, 1:] for state in self.carried[1:]))
 
@@ -100,8 +100,8 @@ class LayerAdjoint:
 
     outputs: Array
     states: Array
-    received: States
+    received: StateArrays
     sums: Array
     direct: Array | None
-    first: States
+    first: StateArrays
     read: Array

@@ -9,7 +9,7 @@ import numpy as np
 from rnnspec.contract.shapes import name_place
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
-from rnnspec.oracle.layers import Array, Flags, LayerTrace, LayerWeights, States
+from rnnspec.oracle.layers import Array, Flags, LayerTrace, LayerWeights, StateArrays
 from rnnspec.oracle.problem import Problem, Trace
 
 
@@ -51,14 +51,16 @@ def run_layers(problem: Problem) -> Trace:
 
 def rows_of_layer(
     problem: Problem, states: Mapping[str, Array], names: Sequence[str], layer: int
-) -> States:
+) -> StateArrays:
     """Return the rows (D, N, ...) of a layer of the named states (D * num_layers, N, ...)."""
     directions = problem.config.num_directions
     first = layer * directions
     return tuple(states[name][first : first + directions] for name in names)
 
 
-def collect_results(problem: Problem, carried: Sequence[States], alive: Flags) -> dict[str, Array]:
+def collect_results(
+    problem: Problem, carried: Sequence[StateArrays], alive: Flags
+) -> dict[str, Array]:
     """Return the results of a call by name, from the states of every layer before and after."""
     kind = problem.config.kind_data
     finals = zip(kind.final, zip(*carried, strict=True), strict=True)
@@ -119,7 +121,7 @@ def stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
 
 
 def _run_layer(
-    cell: Cell, weights: LayerWeights, read: Array, first: States, alive: Flags
+    cell: Cell, weights: LayerWeights, read: Array, first: StateArrays, alive: Flags
 ) -> LayerTrace:
     directions, steps, batch, width = read.shape
     # The input and the biases are added for all steps at once, the hidden state step by step.
@@ -156,6 +158,6 @@ def _run_layer(
     return LayerTrace(read, sums, (hidden, *others), raw, weights)
 
 
-def keep_if_padded(alive: Flags, after: States, before: States) -> States:
+def keep_if_padded(alive: Flags, after: StateArrays, before: StateArrays) -> StateArrays:
     """Return the states after a step, or the states before it where there is no value to read."""
     return tuple([np.where(alive, *pair) for pair in zip(after, before, strict=True)])

@@ -24,7 +24,7 @@ from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.observe.tensors import make_tensor, to_array
 from rnnspec.oracle import Array
-from rnnspec.plain.call import Sizes
+from rnnspec.plain.call import Batches
 from rnnspec.plain.catalogue import PLAIN_KINDS
 
 NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
@@ -39,7 +39,7 @@ class OracleCall:
     """
 
     config: Config
-    sizes: Sizes
+    sizes: Batches
     masks: Mapping[int, Array]
     cotangents: list[dict[str, Array]] = field(default_factory=list)
     problem: oracle.Problem = field(init=False)
@@ -109,7 +109,7 @@ class OracleCall:
         return np.concatenate([step[:size] for step, size in pairs])
 
 
-def pad_rows(rows: Array, sizes: Sizes) -> Array:
+def pad_rows(rows: Array, sizes: Batches) -> Array:
     """Return the rows of all steps as (T, N, F), with zeros behind the end of sequences."""
     padded = np.zeros((len(sizes), sizes[0], rows.shape[-1]))
     starts = np.cumsum([0, *sizes])
@@ -125,7 +125,7 @@ class ByOracle(nn.Module):
     cannot be differentiated again.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> Any:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> Any:
         """Return the output (rows, D * H_out) and the states (D * num_layers, N, S)."""
         config = _read_config(self)
         if start is None:

@@ -16,16 +16,16 @@ from rnnspec.reference.loop import Loop, Refused
 from rnnspec.reference.steps import step_of
 from rnnspec.reference.values import Changes, Place, States
 
-Sizes = tuple[int, ...]
+Batches = tuple[int, ...]
 """The number of sequences at each time step; the same number at every step unless packed."""
 
 
-def is_ragged(sizes: Sizes) -> bool:
+def is_ragged(sizes: Batches) -> bool:
     """Return whether some sequences are shorter than others, which only packed input allows."""
     return sizes[0] != sizes[-1]
 
 
-def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
+def pad_steps(data: Tensor, sizes: Batches) -> Tensor:
     """Return the rows of all steps as (T, N, F), with zeros behind the end of sequences."""
     if not is_ragged(sizes):
         return data.reshape(len(sizes), sizes[0], data.size(-1))
@@ -33,7 +33,7 @@ def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
     return torch.stack([pad_zeros(step, (0, 0, 0, sizes[0] - len(step))) for step in steps])
 
 
-def cut_steps(padded: Tensor, sizes: Sizes) -> Tensor:
+def cut_steps(padded: Tensor, sizes: Batches) -> Tensor:
     """Return the rows of all steps (rows, F) that belong to sequences."""
     if not is_ragged(sizes):
         return padded.reshape(-1, padded.size(-1))
@@ -48,7 +48,7 @@ class LayerCall:
     so that no value depends on padding. `hx` has the concatenated initial states, or is None.
     """
 
-    def __init__(self, layer: Parameters, data: Tensor, sizes: Sizes, hx: Tensor | None) -> None:
+    def __init__(self, layer: Parameters, data: Tensor, sizes: Batches, hx: Tensor | None) -> None:
         self.layer, self.sizes = layer, sizes
         self.has_projection = "weight_hr" in layer.parameter_kinds()
         self.input = self.pad(data)

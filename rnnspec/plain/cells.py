@@ -10,7 +10,7 @@ from rnnspec.contract.kinds import GRU_CELL, LSTM_CELL, RNN_CELL
 from rnnspec.plain.gated import JoinedLSTM, PlainGRU, StatesAsPair
 from rnnspec.plain.layer import Plain
 
-States = Tensor | tuple[Tensor, ...]
+CellStates = Tensor | tuple[Tensor, ...]
 
 
 class OneStep:
@@ -33,14 +33,14 @@ class OneStep:
             input_size, hidden_size, bias=bias, device=device, dtype=dtype, **chosen
         )
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         """Return the states after a step, for a batch (N, I) or a single sample (I,)."""
         result: Any = super().forward(  # type: ignore[misc]
             self.add_axis(input), None if hx is None else self.map_states(self.add_axis, hx)
         )
         return self.map_states(self.take_axis, result[1])
 
-    def map_states(self, change: Any, states: States) -> States:
+    def map_states(self, change: Any, states: CellStates) -> CellStates:
         """Return a state, or each state of a pair, changed by a function."""
         if isinstance(states, Tensor):
             changed: Tensor = change(states)

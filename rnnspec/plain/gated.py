@@ -57,7 +57,7 @@ class PlainGRU(Gated):
 
 
 GATES = len(LSTM.gates)
-Pair = tuple[Tensor, Tensor]
+TwoStates = tuple[Tensor, Tensor]
 
 
 class StatesAsPair:
@@ -67,22 +67,22 @@ class StatesAsPair:
     """
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: Pair | None = None
-    ) -> tuple[Tensor | PackedSequence, Pair]:
+        self, input: Tensor | PackedSequence, hx: TwoStates | None = None
+    ) -> tuple[Tensor | PackedSequence, TwoStates]:
         """Return `output` and (`h_n`, `c_n`) for a tensor or a packed sequence."""
         states = None if hx is None else self.join_pair(hx)
         result: Any = super().forward(input, states)  # type: ignore[misc]
         output, final = result
         return output, self.split_pair(final)
 
-    def read_pair(self, hx: Pair) -> Pair:
+    def read_pair(self, hx: TwoStates) -> TwoStates:
         """Return h and c from the passed states."""
         if not isinstance(hx, (tuple, list)) or len(hx) != 2:
             raise RuntimeError(f"hx must be a pair of h_0 and c_0, got a {type(hx).__name__}")
         h, c = hx
         return h, c
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         """Return h and c concatenated."""
         h, c = self.read_pair(hx)
         if h.shape[:-1] != c.shape[:-1]:
@@ -94,7 +94,7 @@ class StatesAsPair:
             raise RuntimeError(f"c_0 has {units} units more than h_0")
         return torch.cat([h, c], dim=-1)
 
-    def split_pair(self, states: Tensor) -> Pair:
+    def split_pair(self, states: Tensor) -> TwoStates:
         """Return h and c."""
         size: int = self.output_size  # type: ignore[attr-defined]
         return states[..., :size], states[..., size:]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.call import LayerCall, Sizes, run_loop
+from rnnspec.plain.call import Batches, LayerCall, run_loop
 from rnnspec.plain.checks import Checks
 from rnnspec.reference.values import NOTHING, Changes
 
@@ -72,7 +72,7 @@ class Plain(Checks):
         output, h_n = self.compute(input.data, sizes, states)
         return self.to_packed(output, input), self.unsort_states(h_n, input.unsorted_indices)
 
-    def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
+    def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Batches) -> None:
         """Check the arguments of a packed call; `hx` is checked before it is sorted."""
         self.check_dtype(data)
         self.check_packed_rank(data)
@@ -126,7 +126,7 @@ class Plain(Checks):
             output, input.batch_sizes, input.sorted_indices, input.unsorted_indices
         )
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the output (rows, D * H) and the states (D * L, N, H).
 
         Without initial states, the loop creates them.

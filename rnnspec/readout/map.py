@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rnnspec.contract.kinds import LAYERS
 from rnnspec.text import TextEnum
 
-Matrix = tuple[tuple[bool, ...], ...]
+FlagMatrix = tuple[tuple[bool, ...], ...]
 
 
 class SourceLine(NamedTuple):
@@ -151,10 +151,10 @@ class ReadoutMap:
 
     columns: Columns
     source: str
-    reach: Matrix
-    nan: Matrix
+    reach: FlagMatrix
+    nan: FlagMatrix
     prediction: tuple[bool, ...]
-    samples: Matrix
+    samples: FlagMatrix
     padding: bool | None
     parameters: ParameterGroups
     taps: tuple[Tap, ...]

@@ -10,7 +10,7 @@ from rnnspec.readout.map import Columns, ReadoutMap
 MARKS = {(True, True): "#", (True, False): "#", (False, True): "?", (False, False): "."}
 """The mark for (a change arrives, a NaN arrives). A NaN alone proves nothing."""
 
-Row = tuple[str, str]
+TextRow = tuple[str, str]
 """A label, and a mark for each position."""
 
 
@@ -29,7 +29,7 @@ def format_readout_map(readout: ReadoutMap, *, advice: bool = True, call: str = 
     return "\n".join(lines) + "\n"
 
 
-def list_rows(readout: ReadoutMap) -> list[Row]:
+def list_rows(readout: ReadoutMap) -> list[TextRow]:
     """Return the rows of a map: features or steps, with equal rows merged, then the prediction."""
     title = "prediction at step" if readout.columns is Columns.STEPS else "feature"
     return [
@@ -38,7 +38,7 @@ def list_rows(readout: ReadoutMap) -> list[Row]:
     ]
 
 
-def list_samples(readout: ReadoutMap) -> list[Row]:
+def list_samples(readout: ReadoutMap) -> list[TextRow]:
     """Return a row for each sample: the samples whose prediction its input can change."""
     return [
         (str(index), "".join(MARKS[reached, False] for reached in row))
@@ -63,7 +63,7 @@ def _format_matrix(readout: ReadoutMap, name: str) -> list[str]:
     ]
 
 
-def _format_legend(rows: list[Row]) -> str:
+def _format_legend(rows: list[TextRow]) -> str:
     is_undecided = any("?" in marks for _, marks in rows)
     undecided = "   ? only a NaN arrives: undecided" if is_undecided else ""
     return f"  # can change it   . cannot{undecided}"

@@ -17,8 +17,8 @@ from torch import Tensor
 from rnnspec.contract.kinds import Kind, Nonlinearity
 from rnnspec.observe.loss import make_loss
 from rnnspec.reference.given import Given
-from rnnspec.reference.steps import Sums, step_of
-from rnnspec.reference.values import NOTHING, Changes, Ended, Place, Spot, States
+from rnnspec.reference.steps import SumsByName, step_of
+from rnnspec.reference.values import NOTHING, Changes, EndedStates, Place, Spot, States
 
 WEIGHTS, BIASES = ("weight_ih", "weight_hh", "weight_hr"), ("bias_ih", "bias_hh")
 
@@ -223,7 +223,7 @@ class Loop:
             halves.append(half)
         return halves
 
-    def _start_direction(self, row: int, initial: States, ended: Ended) -> States:
+    def _start_direction(self, row: int, initial: States, ended: EndedStates) -> States:
         first = {letter: state[row] for letter, state in initial.items()}
         return self.at_states("first", first, initial=initial, ended=ended)
 
@@ -276,7 +276,7 @@ class Loop:
         new = self.step.compute(at, sums, before, self._activate)
         return self.at_states("new", new, before=before)
 
-    def _split(self, joined: Tensor) -> Sums:
+    def _split(self, joined: Tensor) -> SumsByName:
         """Return the concatenated sums of a step by name."""
         names = self.step.sums
         if len(names) == 1:
@@ -284,14 +284,14 @@ class Loop:
         return dict(zip(names, joined.chunk(len(names), -1), strict=True))
 
     def _change_sums(
-        self, sums: Sums, from_input: Tensor, before: States, weight: Tensor
+        self, sums: SumsByName, from_input: Tensor, before: States, weight: Tensor
     ) -> Mapping[str, Tensor]:
         rest = self._split(from_input[: len(before["h"])])  # a call may leave out ended sequences
         seen = {"rest": rest, "before": before, "weight": self._split(weight)}
         changed = {
             name: self.at(f"sum.{name}", each, sums=sums, **seen) for name, each in sums.items()
         }
-        whole: Sums = self.at("sums", changed, **seen)
+        whole: SumsByName = self.at("sums", changed, **seen)
         return whole
 
     def _note_gates(self, name: str, value: Any, **seen: Any) -> Any:

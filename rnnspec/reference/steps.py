@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspec.contract.kinds import GRU, LSTM, RNN, Kind
 
-Sums = Mapping[str, Tensor]
+SumsByName = Mapping[str, Tensor]
 """The sums of a step by name, each (N, units)."""
 States = dict[str, Tensor]
 """The states by letter, each (N, units)."""
@@ -27,7 +27,7 @@ class At(Protocol):
         """Return the value after the changes, which can use the further values in `seen`."""
 
 
-Compute = Callable[[At, Sums, States, Callable[[Tensor], Tensor]], States]
+StepFunction = Callable[[At, SumsByName, States, Callable[[Tensor], Tensor]], States]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Step:
 
     sums: tuple[str, ...]
     values: Mapping[str, str]
-    compute: Compute
+    compute: StepFunction
     hidden: tuple[str, ...] = ()
 
     @property
@@ -55,14 +55,14 @@ class Step:
 
 
 def _step_rnn(
-    at: At, sums: Sums, before: States, nonlinearity: Callable[[Tensor], Tensor]
+    at: At, sums: SumsByName, before: States, nonlinearity: Callable[[Tensor], Tensor]
 ) -> States:
     total = sums["hidden"]
     return {"h": at("gate.hidden", nonlinearity(total), total=total, before=before)}
 
 
 def _step_gru(
-    at: At, sums: Sums, before: States, nonlinearity: Callable[[Tensor], Tensor]
+    at: At, sums: SumsByName, before: States, nonlinearity: Callable[[Tensor], Tensor]
 ) -> States:
     seen: dict[str, Any] = {"sums": sums, "before": before}
     r = at("gate.reset", torch.sigmoid(sums["reset"]), total=sums["reset"], **seen)
@@ -76,7 +76,7 @@ def _step_gru(
 
 
 def _step_lstm(
-    at: At, sums: Sums, before: States, nonlinearity: Callable[[Tensor], Tensor]
+    at: At, sums: SumsByName, before: States, nonlinearity: Callable[[Tensor], Tensor]
 ) -> States:
     seen: dict[str, Any] = {"sums": sums, "before": before}
     i = at("gate.input", torch.sigmoid(sums["input"]), total=sums["input"], **seen)

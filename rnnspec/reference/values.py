@@ -152,11 +152,13 @@ class Spot(Place):
     given: Given
 
 
-Bound = Callable[[Any, Any, Mapping[str, Any]], Any]
+BoundArguments = Callable[[Any, Any, Mapping[str, Any]], Any]
 States = dict[str, Tensor]
 """States by letter."""
-Ended = Mapping[tuple[int, int], States]
+EndedStates = Mapping[tuple[int, int], States]
 """The final states of layers and directions, by place."""
+TensorChange = Callable[[Tensor], Tensor]
+"""A function that changes a tensor, whatever its name."""
 Functions = Mapping[str, Callable[..., Any]]
 """Functions that change values, by the names of the values."""
 Holds = Callable[[Any], bool]
@@ -171,7 +173,7 @@ class Changes:
     the names of the other values that the functions use.
     """
 
-    functions: Mapping[str, tuple[Bound, ...]] = field(default_factory=dict)
+    functions: Mapping[str, tuple[BoundArguments, ...]] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
 
     @classmethod
@@ -329,7 +331,7 @@ def has_value(kind: Kind, name: str) -> bool:
     return name in OTHERS or name in STEPS[kind.layer].seen
 
 
-def _bind(name: str, function: Callable[..., Any]) -> Bound:
+def _bind(name: str, function: Callable[..., Any]) -> BoundArguments:
     """Return a function that finds the further arguments of a function by their names."""
     if name not in VALUES:
         raise ValueError(f"no value has the name {name!r}.{suggest_similar(name, VALUES)}")
@@ -376,7 +378,7 @@ def change_values(functions: Functions, holds: Holds | None = None) -> Changes:
     return changes if holds is None else changes.limit(holds)
 
 
-def _limit(change: Bound, holds: Holds) -> Bound:
+def _limit(change: BoundArguments, holds: Holds) -> BoundArguments:
     def limited(value: Any, spot: Place, seen: Mapping[str, Any]) -> Any:
         return change(value, spot, seen) if holds(spot) else value
 

@@ -23,7 +23,7 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Changes, Functions, States, change_values
 
-Sums = dict[str, Tensor]
+NewSums = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Variant:
         return {name: each.numpy() for name, each in found.items()}
 
 
-def reset_before(sums: Sums, rest: Sums, before: States, weight: Sums) -> Sums:
+def reset_before(sums: NewSums, rest: NewSums, before: States, weight: NewSums) -> NewSums:
     """Return the sums of n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
 
     No part is left for the reset gate to multiply after the product.
@@ -72,7 +72,7 @@ def reset_before(sums: Sums, rest: Sums, before: States, weight: Sums) -> Sums:
     return {**sums, "new": new, "part": torch.zeros_like(sums["part"])}
 
 
-def _reset_without_bias(sums: Sums, rest: Sums, before: States, weight: Sums) -> Sums:
+def _reset_without_bias(sums: NewSums, rest: NewSums, before: States, weight: NewSums) -> NewSums:
     """Return the sums of n = tanh(W_in x + b_in + r * (W_hn h) + b_hn)."""
     return {**sums, "new": sums["new"] + rest["part"], "part": before["h"] @ weight["part"]}
 

@@ -13,11 +13,11 @@ from rnnspec.report.data import Verdict
 from rnnspec.text import make_data_printable, make_printable
 
 SCHEMA = "rnnspec-history-1"
-Group = tuple[str, str, str]
+RunGroup = tuple[str, str, str]
 """The subject, the kind and the device of runs in a sequence."""
 
 
-def read_runs(folder: str) -> tuple[dict[Group, list[RecordedRun]], list[str]]:
+def read_runs(folder: str) -> tuple[dict[RunGroup, list[RecordedRun]], list[str]]:
     """Return the runs in a folder and its subfolders, and the JSON files that contain no results.
 
     The runs are grouped by subject, kind and device, in the order of their paths. Numbers in paths
@@ -27,7 +27,7 @@ def read_runs(folder: str) -> tuple[dict[Group, list[RecordedRun]], list[str]]:
     place = Path(folder)
     if not place.is_dir():
         raise SelectionError(f"there is no folder {folder}.")
-    groups: dict[Group, list[RecordedRun]] = {}
+    groups: dict[RunGroup, list[RecordedRun]] = {}
     others = []
     for path in sorted(place.rglob("*.json"), key=_split_numbers):
         try:
@@ -57,13 +57,13 @@ def count_verdicts(run: RecordedRun) -> tuple[int, int, int]:
     return held, sum(each in REACHED for each in verdicts), len(run.faults)
 
 
-def format_history(groups: dict[Group, list[RecordedRun]]) -> str:
+def format_history(groups: dict[RunGroup, list[RecordedRun]]) -> str:
     """Return a table for each subject, with the changes of each run."""
     lines = [line for key, runs in groups.items() for line in _list_lines(key, runs)]
     return make_printable("\n".join(lines).rstrip("\n"), keep="\n")
 
 
-def _list_lines(key: Group, runs: Sequence[RecordedRun]) -> Iterator[str]:
+def _list_lines(key: RunGroup, runs: Sequence[RecordedRun]) -> Iterator[str]:
     subject, kind, device = key
     yield f"{subject} ({kind}, {device})"
     width = max(len(run.path) for run in runs)
@@ -90,7 +90,7 @@ def _describe_step(before: RecordedRun | None, run: RecordedRun) -> str:
     return f"{rules} {'rule' if rules == 1 else 'rules'} with another verdict" if rules else "same"
 
 
-def describe_history(groups: dict[Group, list[RecordedRun]]) -> dict[str, Any]:
+def describe_history(groups: dict[RunGroup, list[RecordedRun]]) -> dict[str, Any]:
     """Return the runs of each subject as plain data for JSON, with the changes between them."""
     data: dict[str, Any] = make_data_printable(
         {

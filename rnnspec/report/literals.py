@@ -15,18 +15,17 @@ from math import inf, isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec import oracle
 from rnnspec.observe.tensors import flatten_results, measure_distance, to_array
 from rnnspec.oracle import Array
+from rnnspec.oracle.layers import Flags
 from rnnspec.plain.by_oracle import OracleCall
 from rnnspec.rulekit.snippet import Helper, Snippet, Source
 
-Flags = NDArray[np.bool_]
 Index = tuple[int, ...]
-Numbers = dict[Index, float]
+NumbersByIndex = dict[Index, float]
 """The expected values of a tensor's elements in a program, by index."""
 
 ALL, MOST = 8, 4
@@ -111,7 +110,7 @@ class Chosen:
     """
 
     sites: Sequence[int]
-    numbers: Sequence[Sequence[Numbers]]
+    numbers: Sequence[Sequence[NumbersByIndex]]
     count: int
 
     @property
@@ -202,7 +201,9 @@ def _pair_arrays(got: list[Array], expected: list[Array]) -> list[tuple[Array, A
     return list(zip_longest(got, expected, fillvalue=np.empty(0)))
 
 
-def _choose_elements(got: Array, expected: Array, tolerance: Tolerance, *, all_of: bool) -> Numbers:
+def _choose_elements(
+    got: Array, expected: Array, tolerance: Tolerance, *, all_of: bool
+) -> NumbersByIndex:
     """Return the expected values of the worst wrong elements, or of all elements."""
     error = measure_distance(got, expected).ravel()
     if all_of:
@@ -290,13 +291,13 @@ def write_comparisons(snippet: Snippet, chosen: Chosen) -> Snippet:
     return replace(snippet, code=code, uses=tuple(uses))
 
 
-def _write_all(numbers: Sequence[Numbers]) -> str:
+def _write_all(numbers: Sequence[NumbersByIndex]) -> str:
     """Return the values of several tensors as arguments, up to the last tensor that has any."""
     last = max((place for place, each in enumerate(numbers) if each), default=-1)
     return ", ".join(map(_write_numbers, numbers[: last + 1])) or "{}"
 
 
-def _write_numbers(numbers: Numbers) -> str:
+def _write_numbers(numbers: NumbersByIndex) -> str:
     """Return values by index as a Python literal, with one per line if there are many."""
     entries = [
         f"{index}: {number!r}" if isfinite(number) else f'{index}: float("{number}")'

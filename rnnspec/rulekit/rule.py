@@ -57,7 +57,7 @@ def add_drop_in(needs: Iterable[Feature], name: str, part: Part) -> frozenset[Fe
 
 
 ObservationT = TypeVar("ObservationT")
-Check = Callable[[ObservationT], None]
+CheckFunction = Callable[[ObservationT], None]
 
 
 class Theme(Enum):
@@ -158,7 +158,7 @@ class Rule(Generic[CaseT, ObservationT]):
     clauses: tuple[Clause, ...]
     when: Condition[CaseT]
     needs: frozenset[Feature]
-    check: Check[ObservationT]
+    check: CheckFunction[ObservationT]
     requirement: str
     how: str
     catches: str
@@ -316,7 +316,7 @@ def rule(
     results: tuple[str, ...] = (),
     of_cells: str = "",
     spans: tuple[Condition[CaseT], ...] = (),
-) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
+) -> Callable[[CheckFunction[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule from a function that takes an observation and raises Violation.
 
     The default id joins the names of your module and function, with dashes for underscores. Write
@@ -329,7 +329,7 @@ def rule(
     """
     found = _find_clauses(clauses)
 
-    def register(check: Check[ObservationT]) -> Rule[CaseT, ObservationT]:
+    def register(check: CheckFunction[ObservationT]) -> Rule[CaseT, ObservationT]:
         name = id or _make_id(check)
         theme = _find_theme(name)
         chosen = part or theme.part
@@ -395,7 +395,7 @@ def _check_names(id: str, about: tuple[str, ...]) -> frozenset[str]:
     return frozenset(about)
 
 
-def _make_id(check: Check[Any]) -> str:
+def _make_id(check: CheckFunction[Any]) -> str:
     theme = check.__module__.rpartition(".")[2]
     return f"{theme}.{check.__name__}".replace("_", "-")
 
@@ -408,7 +408,7 @@ def _find_theme(id: str) -> Theme:
     return known[name]
 
 
-def _split_docstring(name: str, check: Check[Any]) -> tuple[str, str, str]:
+def _split_docstring(name: str, check: CheckFunction[Any]) -> tuple[str, str, str]:
     text = inspect.getdoc(check) or ""
     paragraphs = [re.sub(r"\s+", " ", part).strip() for part in text.split("\n\n")]
     if len(paragraphs) < 3 or not paragraphs[-1].startswith("Catches "):

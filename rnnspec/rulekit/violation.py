@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -38,6 +38,7 @@ class Difference:
     total     the number of all elements
     allowed   the error that rounding can explain at `index`
     source    the kind of rounding that `allowed` bounds, e.g. "rounding" or "sums in float32"
+    when      the moment, to be read after the element, e.g. "after the call"; empty for the call
     """
 
     quantity: str
@@ -49,9 +50,11 @@ class Difference:
     total: int
     allowed: float = 0.0
     source: str = "rounding"
+    when: str = ""
 
     def __str__(self) -> str:
         place = f"{self.quantity}[{', '.join(map(str, self.index))}]"
+        place += f" {self.when}" if self.when else ""
         count = f"{self.wrong} of {self.total} elements"
         factor = (
             f"{self.excess:.2g} times what {self.source} can explain, "
@@ -181,11 +184,13 @@ def assert_identical(
     snippet: Snippet | None = None,
     *,
     case: Case | None = None,
+    when: str = "",
 ) -> None:
     """Raise Violation if two arrays differ in any element; NaN agrees with NaN.
 
     Pass the `case` of results or gradients to index the first wrong element as in the tensor of the
-    layer. Raises ValueError if the shapes differ.
+    layer. If you compare after the call, `when` completes the message, e.g. with "after fork_rng".
+    Raises ValueError if the shapes differ.
     """
     # This comparison takes a third of the time, but it does not accept NaN.
     if np.array_equal(got, expected):
@@ -194,7 +199,10 @@ def assert_identical(
     if error.any():
         inner = 0 if case is None else count_added_axes(case, got)
         allowed = np.zeros_like(error)
-        raise _describe_difference(quantity, got, expected, error, allowed, snippet, inner)
+        violation = _describe_difference(quantity, got, expected, error, allowed, snippet, inner)
+        if violation.difference is not None:
+            violation.difference = replace(violation.difference, when=when)
+        raise violation
 
 
 def count_added_axes(case: Case, array: Array) -> int:

@@ -117,8 +117,8 @@ def restored_generator(observation: Observation) -> None:
     is_default = device.type in ("cpu", "cuda")
     snippet = FORKED.format(kind="" if is_default else f"device_type={device.type!r}")
     for name, found in second.results.items():
-        quantity = f"{name} after fork_rng"
-        assert_identical(quantity, found, first[name], snippet, case=observation.case)
+        case, when = observation.case, "after fork_rng"
+        assert_identical(name, found, first[name], snippet, case=case, when=when)
 
 
 @contextmanager

@@ -115,10 +115,11 @@ def reproducible(observation: Observation) -> None:
     call = ConstructorCall(*subject.arrange_arguments(case.config, style))
     for name, parameter in built[0].items():
         assert_identical(
-            f"{name} of another layer from the same seed",
+            name,
             to_array(built[1][name]),
             to_array(parameter),
             SAME_SEED.format(call=call),
+            when="of another layer from the same seed",
         )
 
 

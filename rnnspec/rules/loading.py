@@ -79,9 +79,8 @@ def loaded_from_others(observation: Observation) -> None:
     with observe_step(LOADING_WEIGHTS):
         layer.module.load_state_dict(entries)
     _assert_same_frozen_objects(layer, objects)
-    assert_weights(
-        observation, "after load_state_dict() of such entries", LOADED_FROM_OTHERS, layer=layer
-    )
+    when = "after load_state_dict() of entries in another order and dtype"
+    assert_weights(observation, when, LOADED_FROM_OTHERS, layer=layer)
     for name, parameter in layer.parameters().items():
         if parameter.dtype != case.dtype.torch_dtype:
             raise Violation(
@@ -103,7 +102,7 @@ def loaded_from_others(observation: Observation) -> None:
         value.zero_()
     assert_weights(
         observation,
-        "after the entries that were loaded were set to zero",
+        "after the loaded entries were set to zero",
         LOADED_FROM_OTHERS,
         layer=layer,
     )

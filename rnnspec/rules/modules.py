@@ -117,10 +117,11 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
             tensor.fill_(0.5)
     for name, parameter in prepared.parameters().items():
         assert_identical(
-            f"{name} after writing to its entry of the state_dict",
+            name,
             to_array(parameter),
             np.full(parameter.shape, 0.5),
             STATE_DICT,
+            when="after writing to its entry of the state_dict",
         )
 
 
@@ -152,7 +153,11 @@ def deepcopy(observation: Observation) -> None:
             parameter.add_(1.0)
     for name, value in originals.items():
         assert_identical(
-            f"{name} of the original after changing the copy", to_array(value), kept[name], DEEPCOPY
+            name,
+            to_array(value),
+            kept[name],
+            DEEPCOPY,
+            when="of the original after changing the copy",
         )
 
 

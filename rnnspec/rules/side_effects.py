@@ -83,9 +83,8 @@ def _assert_argument_unchanged(name: str, tensor: torch.Tensor, expected: torch.
                 f"a call changed the {what} of {name} from {old} to {new}", snippets.ARGUMENTS
             )
     if not has_same_bits(tensor, expected):
-        assert_identical(
-            f"{name} after the call", to_array(tensor), to_array(expected), snippets.ARGUMENTS
-        )
+        numbers, before = to_array(tensor), to_array(expected)
+        assert_identical(name, numbers, before, snippets.ARGUMENTS, when="after the call")
     if tensor.grad is not None:
         raise Violation(f"a call set {name}.grad; expected None", snippets.ARGUMENTS)
 
@@ -125,7 +124,7 @@ def _assert_weights_of_case(observation: Observation) -> None:
                 snippets.PARAMETERS,
             )
         assert_identical(
-            f"{name} after a call", to_array(weights[name]), expected, snippets.PARAMETERS
+            name, to_array(weights[name]), expected, snippets.PARAMETERS, when="after a call"
         )
 
 
@@ -306,9 +305,8 @@ def earlier_results(observation: Observation) -> None:
     before = observation.results
     _ = observation.call_negated().call
     for name, found in observation.call.results.items():
-        quantity = f"{name} after a later call"
-        lines = snippets.EARLIER_RESULTS
-        assert_identical(quantity, found, before[name], lines, case=observation.case)
+        lines, case = snippets.EARLIER_RESULTS, observation.case
+        assert_identical(name, found, before[name], lines, case=case, when="after a later call")
 
 
 @rule(

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rnnspec.plain.call import (
+    Batches,
     Here,
     LayerCall,
-    Sizes,
     cut_steps,
     draw_mask,
     is_ragged,
@@ -24,7 +24,7 @@ from rnnspec.plain.call import (
     run_loop,
 )
 from rnnspec.plain.layer import Plain
-from rnnspec.reference.steps import Sums
+from rnnspec.reference.steps import SumsByName
 from rnnspec.reference.values import Changes, States, change_values
 from rnnspec.selftest.bugs.planted import is_relu, is_tanh, use_in_gates
 
@@ -79,7 +79,7 @@ class ColumnMajor(Plain):
 class DoubleInside(Plain):
     """Everything is computed in float64 and rounded once, at the end."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         wide = start if start is None else start.double()
         output, h_n = super().compute(data.double(), sizes, wide)
         return output.to(data.dtype), h_n.to(data.dtype)
@@ -139,7 +139,9 @@ def take_steps(step: Callable[[Tensor, Tensor, Tensor, bool], Tensor]) -> Change
     transposed W_hh, and whether tanh is applied.
     """
 
-    def compute(total: Tensor, rest: Sums, before: States, weight: Sums, spot: Here) -> Tensor:
+    def compute(
+        total: Tensor, rest: SumsByName, before: States, weight: SumsByName, spot: Here
+    ) -> Tensor:
         return step(rest["hidden"], before["h"], weight["hidden"], is_tanh(spot))
 
     return change_values({"sum.hidden": compute, "gate.hidden": lambda gate, total: total})
@@ -180,7 +182,7 @@ class StepByStep(Plain):
     Its loops over layers, directions and steps are independent of the loop over named values.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         rows = self.num_layers * self.directions
         first = data.new_zeros(rows, sizes[0], self.states_size) if start is None else start
         ended: list[Tensor] = []
@@ -196,7 +198,7 @@ class StepByStep(Plain):
         return data, torch.stack(ended)
 
     def run_direction(
-        self, data: Tensor, sizes: Sizes, state: Tensor, layer: int, direction: int
+        self, data: Tensor, sizes: Batches, state: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
         """Return the hidden states after all steps (rows, H_out) and the final states."""
         weights = {kind: self.parameter(kind, layer, direction) for kind in self.parameter_kinds()}
@@ -236,7 +238,7 @@ class SampleBySample(Plain):
 
     departs_from: ClassVar[tuple[str, ...]] = ("gradients.float32-sums",)
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if not sizes[0]:
             return super().compute(data, sizes, start)
         padded, outputs, states = pad_steps(data, sizes), [], []
@@ -273,7 +275,7 @@ class BackwardByFlipping(Plain):
 class InChunks(Plain):
     """Sequences run in chunks of three steps, each from the final state of the previous chunk."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.bidirectional:
             return super().compute(data, sizes, start)
         rows = self.num_layers, sizes[0], self.states_size
@@ -301,7 +303,7 @@ class MaskedCall(LayerCall):
 class PaddedAndMasked(Plain):
     """Packed sequences are padded with zeros; a mask keeps the state unchanged at padded steps."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if not is_ragged(sizes):
             return super().compute(data, sizes, start)
         return run_loop(MaskedCall(self, data, sizes, start), self.all_changes)

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 
 from rnnspec.plain.call import Here
 from rnnspec.plain.gated import PlainGRU, PlainLSTM
-from rnnspec.reference.steps import Sums
+from rnnspec.reference.steps import SumsByName
 from rnnspec.reference.values import States, change_values
 from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.selftest.correct import StepByStep, Weights, add_to, sum_fused
@@ -194,7 +194,7 @@ class Remember(torch.autograd.Function):
         return d_i, d_f, d_g, d_o, d_new * f
 
 
-def remember(c: Tensor, sums: Sums, before: States, spot: Here) -> Tensor:
+def remember(c: Tensor, sums: SumsByName, before: States, spot: Here) -> Tensor:
     """Return the cell state, and keep the hidden state for `show`."""
     new: Tensor
     spot.memo["h"], new = Remember.apply(*sums.values(), before["c"])

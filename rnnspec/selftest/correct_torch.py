@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.call import Sizes
+from rnnspec.plain.call import Batches
 from rnnspec.plain.layer import Plain
 from rnnspec.selftest.correct import StepByStep, take_steps
 
@@ -132,7 +132,7 @@ class LayersOfRNN(StepByStep):
     """Each layer and direction is a separate call of torch's RNN; they are stacked by hand."""
 
     def run_direction(
-        self, data: Tensor, sizes: Sizes, state: Tensor, layer: int, direction: int
+        self, data: Tensor, sizes: Batches, state: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
         weights = [self.parameter(kind, layer, direction) for kind in self.parameter_kinds()]
         function = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
@@ -151,7 +151,7 @@ class LayersOfRNN(StepByStep):
         )
         return output if order is None else output[order], last[0]
 
-    def turned(self, sizes: Sizes, device: torch.device) -> Tensor:
+    def turned(self, sizes: Batches, device: torch.device) -> Tensor:
         """Return the row indices that reverse each sequence separately."""
         starts = [sum(sizes[:t]) for t in range(len(sizes))]
         ends = [sum(size > row for size in sizes) for row in range(sizes[0])]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-from rnnspec.plain.call import Sizes
+from rnnspec.plain.call import Batches
 from rnnspec.plain.layer import Plain
 from rnnspec.selftest.correct import StepByStep, add_to, take_steps
 
@@ -80,7 +80,7 @@ class ScriptedLoop(StepByStep):
     """The loop over the time steps is a function compiled by `torch.jit.script`."""
 
     def run_direction(
-        self, data: Tensor, sizes: Sizes, state: Tensor, layer: int, direction: int
+        self, data: Tensor, sizes: Batches, state: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
         reading, weight, *biases = (
             self.parameter(kind, layer, direction) for kind in self.parameter_kinds()

@@ -5,13 +5,14 @@ It also shows whether a rule accuses a correct layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from rnnspec.cases import plan
 from rnnspec.contract.kinds import UNGATED
+from rnnspec.engine.campaign import Watcher
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions, check_choice, check_integer
 from rnnspec.selftest.bank import (
@@ -26,7 +27,6 @@ from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.processes import end_with_interrupt, start_processes
 
 PROFILES = tuple(plan.PROFILES)
-Watcher = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

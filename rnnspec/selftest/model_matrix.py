@@ -11,6 +11,7 @@ from torch import nn
 
 from rnnspec.api import run_undisturbed
 from rnnspec.api.model import prepare_model_suite
+from rnnspec.engine.campaign import Watcher
 from rnnspec.options import ModelOptions
 from rnnspec.selftest import (
     model_correct,
@@ -21,7 +22,7 @@ from rnnspec.selftest import (
     model_forms_states,
 )
 from rnnspec.selftest.bank import find_named_rule, list_classes, read_story
-from rnnspec.selftest.matrix import Matrix, MatrixRow, Watcher, collect_rows, match_names
+from rnnspec.selftest.matrix import Matrix, MatrixRow, collect_rows, match_names
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_plain import EveryStep, LastStep
 

@@ -15,7 +15,7 @@ EMBEDDING = 5
 HIDDEN = 6
 OUTPUTS = 2
 
-Layer = type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
+RecurrentClass = type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
 
 
 class LastStep(nn.Module):
@@ -27,14 +27,14 @@ class LastStep(nn.Module):
     """
 
     given: ClassVar[dict[str, Any]] = {}
-    layer: ClassVar[Layer] = nn.RNN
+    layer: ClassVar[RecurrentClass] = nn.RNN
     options: ClassVar[dict[str, Any]] = {}
     padding: ClassVar[int | None] = None
     width: ClassVar[int] = HIDDEN
 
     def __init_subclass__(
         cls,
-        layer: Layer | None = None,
+        layer: RecurrentClass | None = None,
         options: dict[str, Any] | None = None,
         width: int | None = None,
     ) -> None:

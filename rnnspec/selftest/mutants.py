@@ -27,8 +27,8 @@ from rnnspec.selftest.mutate import (
     name_called,
 )
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-Definition = Function | ast.ClassDef
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = FunctionNode | ast.ClassDef
 
 
 class RootRole(Enum):
@@ -166,7 +166,7 @@ class _Roots:
         if isinstance(node, ast.ClassDef):
             attributes = tuple(dict.fromkeys(_list_attributes(node)))
             self._visit_all(node.body, NodeContext((), attributes), [])
-        elif isinstance(node, Function):
+        elif isinstance(node, FunctionNode):
             self._visit_function(node, place)
         elif isinstance(node, (*SIMPLE, ast.Return)):
             if not _is_docstring(node):
@@ -179,7 +179,7 @@ class _Roots:
         for node in body:
             self._visit(node, place, known)
 
-    def _visit_function(self, node: Function, place: NodeContext) -> None:
+    def _visit_function(self, node: FunctionNode, place: NodeContext) -> None:
         for each in node.decorator_list:
             if name_called(each) not in PLAIN_DECORATORS:
                 self._add(each, RootRole.DECORATOR, place)

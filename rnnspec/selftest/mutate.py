@@ -37,7 +37,7 @@ class NodeContext:
     attributes: tuple[str, ...] = ()
 
 
-Change = Callable[[ast.AST, NodeContext], Iterable[ast.AST]]
+NodeChange = Callable[[ast.AST, NodeContext], Iterable[ast.AST]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Operator:
     name: str
     text: str
     nodes: type[ast.AST] | tuple[type[ast.AST], ...]
-    change: Change
+    change: NodeChange
 
 
 ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {

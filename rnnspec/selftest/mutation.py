@@ -30,7 +30,7 @@ from typing import Any
 from rnnspec.api.layer import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.clauses import Level
-from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.outcome import FindingKind, Progress
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.options import CheckOptions, check_integer, ignore_clock, select_ids
@@ -43,7 +43,6 @@ from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
 
-Watcher = Callable[[int, int], None]
 SCHEMA = "rnnspec-mutation-1"
 LEVELS = (Level.MUST, Level.SHOULD)
 MOST_RULES = 8

@@ -26,27 +26,27 @@ _GETTERS = [(itemgetter(*names), vars(module)) for module, names in WATCHED]
 _NAMES = [f"{module.__name__}.{name}" for module, names in WATCHED for name in names]
 
 
-class Functions(tuple[Any, ...]):
+class ReplaceableFunctions(tuple[Any, ...]):
     """The watched functions at one time; None for a function that is missing."""
 
     __slots__ = ()
 
-    def describe_change(self, later: Functions) -> str:
+    def describe_change(self, later: ReplaceableFunctions) -> str:
         """Return the names of the functions that differ later, to follow the setting's name."""
         pairs = zip(_NAMES, self, later, strict=True)
         return f": {', '.join(name for name, old, new in pairs if old is not new)}"
 
 
-def read_functions() -> Functions:
+def read_functions() -> ReplaceableFunctions:
     """Return the current watched functions."""
     try:
-        return Functions(chain.from_iterable([get(owned) for get, owned in _GETTERS]))
+        return ReplaceableFunctions(chain.from_iterable([get(owned) for get, owned in _GETTERS]))
     except KeyError:  # a function was deleted
         owners = [(vars(module).get, names) for module, names in WATCHED]
-        return Functions([get(name) for get, names in owners for name in names])
+        return ReplaceableFunctions([get(name) for get, names in owners for name in names])
 
 
-def write_functions(functions: Functions) -> None:
+def write_functions(functions: ReplaceableFunctions) -> None:
     """Restore functions that were read before."""
     remaining = iter(functions)
     for module, names in WATCHED:

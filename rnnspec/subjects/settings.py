@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnspec.subjects.functions import Functions, read_functions, write_functions
+from rnnspec.subjects.functions import ReplaceableFunctions, read_functions, write_functions
 
 SettingValues = tuple[tuple[str, Any], ...]
 """The name and the value of every setting."""
@@ -170,7 +170,7 @@ def _describe_change(old: Any, new: Any) -> str:
 
     It is empty for functions, whose values are not informative.
     """
-    if isinstance(old, Functions):
+    if isinstance(old, ReplaceableFunctions):
         return old.describe_change(new)
     return "" if callable(old) else f" from {old} to {new}"
 

@@ -22,7 +22,7 @@ from rnnspec.isolation.phase import Clock
 from rnnspec.isolation.ranges import Share
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
-from rnnspec.isolation.sending import Prepare, make_sent_job
+from rnnspec.isolation.sending import PrepareSuite, make_sent_job
 from rnnspec.options import RunOptions, list_scored_levels
 from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report
@@ -62,7 +62,7 @@ class CheckOutcome:
 def check_in_worker(
     target: LayerTarget,
     options: OptionsT,
-    prepare: Prepare[OptionsT],
+    prepare: PrepareSuite[OptionsT],
     isolation: Isolation,
     workers: int,
     shared: SharedRun | None,
@@ -112,7 +112,7 @@ def check_in_worker(
 def check_here(
     target: LayerTarget,
     options: OptionsT,
-    prepare: Prepare[OptionsT],
+    prepare: PrepareSuite[OptionsT],
     shared: SharedRun | None,
     remark: str = "",
 ) -> CheckOutcome:

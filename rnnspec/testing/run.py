@@ -11,7 +11,7 @@ from rnnspec.api.layer import LayerTarget
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.crew import WorkerError
 from rnnspec.isolation.journal import describe_run
-from rnnspec.isolation.sending import NotImportableError, Prepare
+from rnnspec.isolation.sending import NotImportableError, PrepareSuite
 from rnnspec.options import RunOptions
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import resolve_target
@@ -42,7 +42,7 @@ class Run(Generic[OptionsT]):
 
     target: LayerTarget
     options: OptionsT
-    prepare: Prepare[OptionsT]
+    prepare: PrepareSuite[OptionsT]
     isolation: Isolation = field(default_factory=Isolation)
     session: Session = field(default_factory=Session)
     test: str = ""

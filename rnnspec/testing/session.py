@@ -20,10 +20,10 @@ GIVEN = "rnnspec_failing"
 SEED_OPTION = "--hypothesis-seed"
 SEEDS = 2**32
 
-Kept = dict[str, dict[str, Any]]
+KeptCases = dict[str, dict[str, Any]]
 
 
-def read_kept(config: Any) -> Kept:
+def read_kept(config: Any) -> KeptCases:
     """Return the cache's content at session start; workers receive it from the main process."""
     given = getattr(config, "workerinput", {}).get(GIVEN)
     if given is not None:
@@ -49,7 +49,7 @@ def describe_outcome(test: str, rule: str, case: Mapping[str, Any] | None) -> di
     return {"test": test, "rule": rule, "case": None if case is None else dict(case)}
 
 
-def update_kept(kept: Kept, outcome: Mapping[str, Any]) -> None:
+def update_kept(kept: KeptCases, outcome: Mapping[str, Any]) -> None:
     """Update the kept cases with the outcome of a rule."""
     cases = kept.setdefault(outcome["test"], {})
     if outcome["case"] is None:

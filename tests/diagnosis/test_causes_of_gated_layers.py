@@ -21,7 +21,7 @@ from rnnspec.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here, LayerCall, LayerLoop
 from rnnspec.plain.gated import PlainLSTM
-from rnnspec.reference.values import Ended, Functions, States
+from rnnspec.reference.values import EndedStates, Functions, States
 from rnnspec.selftest import gru, lstm
 from rnnspec.selftest.bugs.gru import ResetBeforeProduct, UpdateGateInverted
 from rnnspec.selftest.bugs.planted import Planter, use_in_gates, zero_after
@@ -55,7 +55,7 @@ def read_cell(h: Tensor, before: States) -> Tensor:
     return before["c"] if h.shape == before["c"].shape else h
 
 
-def start_from_below(first: States, ended: Ended, spot: Here) -> States:
+def start_from_below(first: States, ended: EndedStates, spot: Here) -> States:
     return ended[spot.layer - 1, spot.direction] if spot.layer else first
 
 

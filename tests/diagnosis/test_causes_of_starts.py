@@ -16,7 +16,7 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here
-from rnnspec.plain.gated import Pair, PlainGRU, PlainLSTM
+from rnnspec.plain.gated import PlainGRU, PlainLSTM, TwoStates
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.subjects.subject import TorchSubject
@@ -29,19 +29,19 @@ def is_first_step(spot: Here) -> bool:
 
 
 class HiddenDoubled(PlainLSTM):
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((2 * h, c))
 
 
 class CellOfFirstSample(PlainLSTM):
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h, c[:, :1].expand_as(c) if c.dim() == 3 else c))
 
 
 class BothNegated(PlainLSTM):
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         return -super().join_pair(hx)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import rnnspec
-from rnnspec.plain.call import Sizes
+from rnnspec.plain.call import Batches
 from rnnspec.plain.layer import Plain
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import is_relu
@@ -40,7 +40,7 @@ def test_a_relu_that_loses_nan_is_one_fault() -> None:
 class NanEverywhere(Plain):
     """One NaN in the input or the state makes all results NaN."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
         has_nan = any(each is not None and each.isnan().any() for each in (data, start))
         factor = torch.nan if has_nan else 1.0

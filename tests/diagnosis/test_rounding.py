@@ -20,7 +20,7 @@ from rnnspec.diagnosis.known_mistakes import is_other_number
 from rnnspec.mistakes import precision
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.mistakes.evidence import ROUNDINGS, Evidence, GradientEvidence
-from rnnspec.mistakes.gates import Sums
+from rnnspec.mistakes.gates import NewSums
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.outcome import Agreement, Outcome, is_nearly
 from rnnspec.observe.observation import Observation
@@ -70,7 +70,7 @@ def test_a_few_values_rounded_otherwise_contradict_no_rounding() -> None:
     assert check(BETWEEN_STEPS, 20) is Agreement.CONTRADICTION
 
 
-def multiply_in_float32(sums: Sums, rest: Sums, before: Sums, weight: Sums) -> Sums:
+def multiply_in_float32(sums: NewSums, rest: NewSums, before: NewSums, weight: NewSums) -> NewSums:
     """Return sums whose recurrent product is computed in float32, and added in float64."""
     return {
         name: rest[name] + (before["h"].float() @ weight[name].float()).double() for name in sums
@@ -184,7 +184,7 @@ def test_outcomes_of_other_forms_are_not_nearly_the_same() -> None:
     assert not is_nearly(short, short, long, lambda *_: 0.5)
 
 
-def normalise_together(sums: Sums) -> Sums:
+def normalise_together(sums: NewSums) -> NewSums:
     joined = torch.cat([*sums.values()], dim=1)
     parts = layer_norm(joined, joined.shape[1:]).chunk(len(sums), dim=1)
     return dict(zip(sums, parts, strict=True))

@@ -15,7 +15,15 @@ from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.steps import step_of
-from rnnspec.reference.values import OTHERS, STATES, VALUES, Bound, Changes, Spot, change_values
+from rnnspec.reference.values import (
+    OTHERS,
+    STATES,
+    VALUES,
+    BoundArguments,
+    Changes,
+    Spot,
+    change_values,
+)
 from tests.diagnosis.planted_mistakes import expect
 
 
@@ -61,7 +69,7 @@ def list_expected(kind: Kind) -> dict[str, frozenset[str]]:
 def test_every_value_passes_through_its_changes_with_the_values_they_may_request(kind: str) -> None:
     asked: dict[str, set[str]] = {}
 
-    def watch(name: str) -> tuple[Bound, ...]:
+    def watch(name: str) -> tuple[BoundArguments, ...]:
         def note(value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
             asked.setdefault(name, set()).update(seen)
             return value

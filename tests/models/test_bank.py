@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rnnspec.api.model import prepare_model_suite
-from rnnspec.engine.outcome import Finding, Outcome, UnsupportedCase, check_case
+from rnnspec.engine.outcome import Finding, RuleOutcome, UnsupportedCase, check_case
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.catalogue import list_model_rules
@@ -27,7 +27,7 @@ from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_matrix import CORRECT, row_of
-from rnnspec.selftest.model_plain import HIDDEN, LastStep, Layer
+from rnnspec.selftest.model_plain import HIDDEN, LastStep, RecurrentClass
 from rnnspec.selftest.picture import format_matrix
 
 ALSO = {"PrefixByPrefix": {"readout.parameters"}}
@@ -64,10 +64,10 @@ def observe_model(model: type[nn.Module]) -> ModelObservation:
     return suite.observe(suite.all_cases[0])
 
 
-def check_all(observation: ModelObservation, profile: str = "quick") -> dict[str, Outcome[Any]]:
+def check_all(observation: ModelObservation, profile: str = "quick") -> dict[str, RuleOutcome[Any]]:
     """Return the outcome of each rule: the first finding, or that of the last case."""
     rules = list_model_rules()
-    found: dict[str, Outcome[Any]] = {}
+    found: dict[str, RuleOutcome[Any]] = {}
     batch, steps = observation.interface.batch, observation.interface.steps
     predictions = observation.interface.list_predictions(observation.readout)
     number = len(predictions)
@@ -178,7 +178,7 @@ def test_both_faults_of_the_printed_rnn2_are_named() -> None:
 class ProjectionForgotten(LastStep):
     """The linear layer expects the hidden size of an LSTM with projections."""
 
-    layer: ClassVar[Layer] = nn.LSTM
+    layer: ClassVar[RecurrentClass] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {"bidirectional": True, "proj_size": 3}
     width: ClassVar[int] = 2 * HIDDEN
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.api.model import check_model, prepare_model_suite
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, check_case
+from rnnspec.engine.outcome import Finding, FindingKind, RuleOutcome, check_case
 from rnnspec.models import RNN1, RNN2, measure_readout, readout
 from rnnspec.models.catalogue import list_model_rules
 from rnnspec.models.copying import CannotCopy, Template, copy_model
@@ -74,7 +74,7 @@ QUICKLY = (
 """The unusual models that the fast tests check."""
 
 
-def check(model: type[nn.Module]) -> dict[str, Outcome[object]]:
+def check(model: type[nn.Module]) -> dict[str, RuleOutcome[object]]:
     """Return the outcome of each rule in a quick check of a model."""
     options = ModelOptions(**getattr(model, "given", {}), profile="quick")
     suite, _ = prepare_model_suite(model, options)
@@ -82,13 +82,13 @@ def check(model: type[nn.Module]) -> dict[str, Outcome[object]]:
     return {rule.id: check_case(rule, observation) for rule in list_model_rules()}
 
 
-def list_errors(found: dict[str, Outcome[object]]) -> list[str]:
+def list_errors(found: dict[str, RuleOutcome[object]]) -> list[str]:
     """Return the messages of errors of the checker."""
     findings = [each for each in found.values() if isinstance(each, Finding)]
     return [each.message for each in findings if each.kind is FindingKind.CHECKER_ERROR]
 
 
-def list_broken(found: dict[str, Outcome[object]]) -> set[str]:
+def list_broken(found: dict[str, RuleOutcome[object]]) -> set[str]:
     """Return the rules that a model breaks."""
     return {rule for rule, outcome in found.items() if isinstance(outcome, Finding)}
 

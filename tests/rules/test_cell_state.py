@@ -78,8 +78,8 @@ FAILS: Fails = [
     ("errors.c-0-batch", "CellStateBroadcast", STATE, "a c_0 of shape"),
     ("errors.c-0-size", "CellStateCutOff", STATE, "a c_0 of shape"),
     ("errors.c-0-rank", "CellStateSqueezed", STATE, "a c_0 of shape"),
-    ("errors.pair-of-states", "ThirdStateIgnored", STATE, "three states instead of"),
-    ("errors.pair-of-states", "OneTensorForBothStates", STATE, "one tensor instead of"),
+    ("errors.pair-of-states", "ThirdStateIgnored", STATE, "a tuple of three states instead of"),
+    ("errors.pair-of-states", "OneTensorForBothStates", STATE, "a single tensor instead of"),
 ]
 RIGHT = ("PlainLSTM", "LSTMGatesFused", "LSTMWithHandWrittenBackward", "TorchLSTMCell")
 

@@ -61,7 +61,7 @@ FAILS: Fails = [
     ("errors.c-0-batch", "StatesUnchecked", LSTM, r"a c_0 of shape"),
     ("nonlinearity.infinite", "InfinityCutOff", RELU, "expected inf"),
     ("errors.leave-no-trace", "RefusalSwitchesGradientsOff", LSTM, "grad mode has changed"),
-    ("errors.feature-size", "FeatureBroadcast", STATE, "1 features instead of 3"),
+    ("errors.feature-size", "FeatureBroadcast", STATE, "1 feature instead of 3"),
     ("errors.h-0-size", "UnitBroadcast", STATE, r"an h_0 of shape"),
     (
         "errors.rank",

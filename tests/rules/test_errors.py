@@ -77,7 +77,7 @@ FAILS = [
         "errors.feature-size",
         "OneFeatureBroadcast",
         UNBATCHED,
-        "an input with 1 features instead of 3 is accepted, expected an exception",
+        "an input with 1 feature instead of 3 is accepted, expected an exception",
     ),
     (
         "errors.h-0-layers",
@@ -323,7 +323,7 @@ def test_a_layer_that_rejects_only_once_is_reported() -> None:
 
     finding = check_layer("errors.feature-size", Once, make_case(prior_use=EarlierCalls.CALLED))
     assert isinstance(finding, Finding)
-    assert "features instead of 3 is accepted, expected an exception" in finding.message
+    assert "instead of 3 is accepted, expected an exception" in finding.message
 
 
 class NoPacked(nn.RNN):

@@ -18,7 +18,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.options import CheckOptions
 from rnnspec.testing.run import Run
-from rnnspec.testing.session import Kept, Session, describe_outcome, read_seed, update_kept
+from rnnspec.testing.session import KeptCases, Session, describe_outcome, read_seed, update_kept
 
 RULE = "gradients.reach-first-step"
 LAYER = """
@@ -49,9 +49,9 @@ def run_pytest(folder: Path, *given: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def read_cache(folder: Path) -> Kept:
+def read_cache(folder: Path) -> KeptCases:
     path = folder / ".pytest_cache" / "v" / "rnnspec" / "failing"
-    found: Kept = json.loads(path.read_text("utf-8"))
+    found: KeptCases = json.loads(path.read_text("utf-8"))
     return found
 
 
@@ -118,7 +118,7 @@ def test_typed_seed_counts_more_than_that_of_the_options() -> None:
 
 
 def test_case_that_holds_again_is_forgotten() -> None:
-    kept: Kept = {}
+    kept: KeptCases = {}
     update_kept(kept, describe_outcome("test", "a", {"steps": 1}))
     update_kept(kept, describe_outcome("test", "b", {"steps": 2}))
     update_kept(kept, describe_outcome("test", "a", None))

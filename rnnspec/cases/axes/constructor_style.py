@@ -9,7 +9,7 @@ from typing import Any
 from rnnspec.cases.axes.choice import Choice, Meaning
 from rnnspec.contract.features import Feature
 
-Arguments = tuple[list[Any], dict[str, Any]]
+PassedArguments = tuple[list[Any], dict[str, Any]]
 """The arguments of a call, by position and by keyword."""
 SIZES = ("input_size", "hidden_size")
 
@@ -38,7 +38,7 @@ class ConstructorArguments:
         return {name: value for name, value in self.wanted.items() if name not in self.own}
 
 
-Arrange = Callable[[ConstructorArguments], Arguments]
+Arrange = Callable[[ConstructorArguments], PassedArguments]
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class ConstructorStyleMeaning(Meaning):
     places: bool = False
 
 
-def _sizes_first(arguments: ConstructorArguments, named: Mapping[str, Any]) -> Arguments:
+def _sizes_first(arguments: ConstructorArguments, named: Mapping[str, Any]) -> PassedArguments:
     rest = {**named, **arguments.own}
     if arguments.keyword_only:
         return [], {**dict(zip(SIZES, arguments.sizes, strict=True)), **rest}
     return list(arguments.sizes), {name: value for name, value in rest.items() if name not in SIZES}
 
 
-def _arrange_changed(arguments: ConstructorArguments) -> Arguments:
+def _arrange_changed(arguments: ConstructorArguments) -> PassedArguments:
     named = arguments.without_own().items()
     return _sizes_first(
         arguments, {name: value for name, value in named if name in arguments.changed}
@@ -81,7 +81,7 @@ _CHANGED = ConstructorStyleMeaning(
 )
 
 
-def _arrange_keywords(arguments: ConstructorArguments) -> Arguments:
+def _arrange_keywords(arguments: ConstructorArguments) -> PassedArguments:
     return [], {**arguments.without_own(), **arguments.own}
 
 
@@ -90,7 +90,7 @@ _KEYWORDS = ConstructorStyleMeaning(
 )
 
 
-def _arrange_positional(arguments: ConstructorArguments) -> Arguments:
+def _arrange_positional(arguments: ConstructorArguments) -> PassedArguments:
     wanted = arguments.without_own()
     rest = {
         name: value
@@ -105,7 +105,7 @@ _POSITIONAL = ConstructorStyleMeaning(
 )
 
 
-def _arrange_typed(arguments: ConstructorArguments) -> Arguments:
+def _arrange_typed(arguments: ConstructorArguments) -> PassedArguments:
     return _sizes_first(arguments, arguments.without_own())
 
 
@@ -140,7 +140,7 @@ class ConstructorStyle(Choice):
         """Whether dtype and device are arguments, so that the layer needs no conversion."""
         return self._value_.places
 
-    def arrange(self, arguments: ConstructorArguments) -> Arguments:
+    def arrange(self, arguments: ConstructorArguments) -> PassedArguments:
         """Return the arguments of the call, by position and by keyword."""
         return self._value_.arrange(arguments)
 

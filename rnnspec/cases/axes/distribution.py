@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.gates import Array, has_gate_rows, hold_gates, mark_held_rows, shape_one_gate
+from rnnspec.cases.axes.layout import Array
+from rnnspec.cases.gates import has_gate_rows, hold_gates, mark_held_rows, shape_one_gate
 from rnnspec.contract.config import Config
-from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.contract.shapes import Shape, parameter_shapes
 
 Generator = np.random.Generator
-Shape = tuple[int, ...]
 
 SATURATING = 64.0
 SETTLING = 2048.0

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnspec.contract import kinds
-from rnnspec.models.building.meanings import LONGEST, ArgumentMeaning, Sizes, find_meaning
+from rnnspec.models.building.meanings import LONGEST, ArgumentMeaning, InputSizes, find_meaning
 from rnnspec.models.building.values import (
     Access,
     Built,
@@ -52,7 +52,7 @@ class ArgumentContext:
     receives the argument, and `own` the name of the target, which is excluded as a part of itself.
     """
 
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: InputSizes = field(default_factory=InputSizes)
     module: dict[str, Any] = field(default_factory=dict)
     strings: tuple[str, ...] = ()
     own: str = ""
@@ -183,7 +183,9 @@ def _list_by_meaning(
         yield Record()
 
 
-def _list_numbers(meaning: ArgumentMeaning, name: str, sizes: Sizes) -> tuple[int | float, ...]:
+def _list_numbers(
+    meaning: ArgumentMeaning, name: str, sizes: InputSizes
+) -> tuple[int | float, ...]:
     numbers: dict[ArgumentMeaning, tuple[int | float, ...]] = {
         ArgumentMeaning.BATCH: (ModelCase().batch,),
         ArgumentMeaning.DROPOUT: (USUAL_DROPOUT,),
@@ -212,7 +214,7 @@ def _list_numbers(meaning: ArgumentMeaning, name: str, sizes: Sizes) -> tuple[in
     return numbers.get(meaning, ())
 
 
-def _list_expressions(meaning: ArgumentMeaning, sizes: Sizes) -> tuple[str, ...]:
+def _list_expressions(meaning: ArgumentMeaning, sizes: InputSizes) -> tuple[str, ...]:
     expressions: dict[ArgumentMeaning, tuple[str, ...]] = {
         ArgumentMeaning.SWITCH: ("False", "True"),
         ArgumentMeaning.BIDIRECTIONAL: ("True", "False")

@@ -15,7 +15,7 @@ from rnnspec.models.building.candidates import ArgumentContext, list_candidates
 from rnnspec.models.building.meanings import ArgumentMeaning, find_meaning
 from rnnspec.models.building.values import (
     Access,
-    Place,
+    PlaceOfValue,
     PlainValue,
     Record,
     Value,
@@ -155,7 +155,11 @@ def _correct_attribute(
 
 
 def _extend_record(
-    values: Mapping[str, Value], place: Place, record: Record, name: str, known: ArgumentContext
+    values: Mapping[str, Value],
+    place: PlaceOfValue,
+    record: Record,
+    name: str,
+    known: ArgumentContext,
 ) -> dict[str, Value]:
     if record.access is Access.ATTRIBUTES and name in OF_DICTIONARIES:
         return put_value(values, place, Record(Access.ITEMS, record.entries))
@@ -173,7 +177,7 @@ def _is_object(value: Value, made: Any, found: Any) -> bool:
     return set(value.entries) == set(found if isinstance(found, dict) else vars(found))
 
 
-def _walk(objects: Mapping[str, Any], place: Place) -> Any:
+def _walk(objects: Mapping[str, Any], place: PlaceOfValue) -> Any:
     found: Any = objects
     for name in place:
         try:
@@ -212,7 +216,7 @@ def _correct_key(
     return None
 
 
-def _rate_place(place: Place, key: str, line: str) -> tuple[bool, bool]:
+def _rate_place(place: PlaceOfValue, key: str, line: str) -> tuple[bool, bool]:
     """Return a sort key that is smallest for the place named right before the entry."""
     name = re.escape(place[-1])
     is_before = re.search(rf"\b{name}\W+{re.escape(key)}\b", line)
@@ -243,7 +247,7 @@ def list_alternatives(
 
 def _replace_each(
     values: Mapping[str, Value],
-    places: Iterable[tuple[Place, Value]],
+    places: Iterable[tuple[PlaceOfValue, Value]],
     known: ArgumentContext,
     annotations: Mapping[str, Any],
 ) -> Iterator[dict[str, Value]]:
@@ -255,7 +259,9 @@ def _replace_each(
                 yield put_value(values, place, other)
 
 
-def _rate_doubt(place: Place, value: Value, named: frozenset[str]) -> tuple[bool, bool, bool]:
+def _rate_doubt(
+    place: PlaceOfValue, value: Value, named: frozenset[str]
+) -> tuple[bool, bool, bool]:
     """Return a sort key that is smallest for the most doubtful values.
 
     A configuration whose entries were read is less doubtful than other values.

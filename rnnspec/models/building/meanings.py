@@ -14,7 +14,7 @@ LONGEST = 128
 
 
 @dataclass(frozen=True)
-class Sizes:
+class InputSizes:
     """The sizes for arguments with a known meaning.
 
     All differ from each other and from the batch sizes, so that they distinguish dimensions.
@@ -30,13 +30,13 @@ class Sizes:
 
 
 OTHER_SIZES = (
-    Sizes(layers=1),
-    Sizes(directions=1),
-    Sizes(embedding=8, features=8),
-    Sizes(layers=1, directions=1),
-    Sizes(embedding=8, features=8, layers=1, directions=1),
-    Sizes(embedding=16, hidden=16, features=16, outputs=16, layers=1, directions=1),
-    Sizes(outputs=1),
+    InputSizes(layers=1),
+    InputSizes(directions=1),
+    InputSizes(embedding=8, features=8),
+    InputSizes(layers=1, directions=1),
+    InputSizes(embedding=8, features=8, layers=1, directions=1),
+    InputSizes(embedding=16, hidden=16, features=16, outputs=16, layers=1, directions=1),
+    InputSizes(outputs=1),
 )
 """Further sizes, for models that need equal sizes, or a single layer or direction."""
 

@@ -26,7 +26,7 @@ from rnnspec.models.building.errors import (
     list_named,
     needs_cuda,
 )
-from rnnspec.models.building.meanings import OTHER_SIZES, ArgumentMeaning, Sizes, find_meaning
+from rnnspec.models.building.meanings import OTHER_SIZES, ArgumentMeaning, InputSizes, find_meaning
 from rnnspec.models.building.values import PlainValue, Value, WrittenArgument, make_arguments
 from rnnspec.models.steps import unwrap_error
 from rnnspec.subjects.failures import Ended
@@ -35,7 +35,7 @@ MOST_BUILDS = 300
 """The maximal number of models to build. No model of the tests needs more than 90."""
 MOST_ALTERNATIVES = 60
 
-Build = Callable[[Mapping[str, Any]], nn.Module]
+BuildModel = Callable[[Mapping[str, Any]], nn.Module]
 """Builds a model from the values of the chosen arguments. Raises any exception of the target."""
 
 
@@ -46,7 +46,9 @@ class ArgumentSearch:
     furthest, and `values` are the arguments of that attempt.
     """
 
-    def __init__(self, factory: Callable[..., Any], given: Mapping[str, Any], build: Build) -> None:
+    def __init__(
+        self, factory: Callable[..., Any], given: Mapping[str, Any], build: BuildModel
+    ) -> None:
         self.factory = factory
         self.given = given
         self.error: Exception | None = None
@@ -65,7 +67,7 @@ class ArgumentSearch:
         model.
         """
         started: list[tuple[ArgumentContext, dict[str, Value]]] = []
-        for sizes in (Sizes(), *OTHER_SIZES):
+        for sizes in (InputSizes(), *OTHER_SIZES):
             known = self._describe(sizes)
             found = self._find_buildable(self._choose_first(known), known)
             while found is not None:
@@ -126,7 +128,7 @@ class ArgumentSearch:
             if name not in self.given and each.default is each.empty and each.kind not in variadic
         ]
 
-    def _describe(self, sizes: Sizes) -> ArgumentContext:
+    def _describe(self, sizes: InputSizes) -> ArgumentContext:
         own = getattr(self.factory, "__name__", "")
         return ArgumentContext(sizes, self._module, list_strings(self.factory), own)
 

@@ -97,7 +97,7 @@ def _choose_view(attribute: str) -> str:
 
 
 Value = PlainValue | Record | Built | Vocabulary
-Place = tuple[str, ...]
+PlaceOfValue = tuple[str, ...]
 """The names that lead to a value: the argument, and entries inside it."""
 
 
@@ -150,20 +150,22 @@ def list_needed_names(arguments: Mapping[str, Any]) -> tuple[list[str], list[str
     return modules, [name for name in names if name not in MODULES]
 
 
-def list_places(values: Mapping[str, Value], prefix: Place = ()) -> Iterator[tuple[Place, Value]]:
+def list_places(
+    values: Mapping[str, Value], prefix: PlaceOfValue = ()
+) -> Iterator[tuple[PlaceOfValue, Value]]:
     """Yield every value with its place, including values inside records and built objects."""
     for name, value in values.items():
         yield (*prefix, name), value
         yield from list_places(get_entries(value), (*prefix, name))
 
 
-def find_value(values: Mapping[str, Value], place: Place) -> Value:
+def find_value(values: Mapping[str, Value], place: PlaceOfValue) -> Value:
     """Return the value at a place."""
     value = values[place[0]]
     return value if len(place) == 1 else find_value(get_entries(value), place[1:])
 
 
-def put_value(values: Mapping[str, Value], place: Place, value: Value) -> dict[str, Value]:
+def put_value(values: Mapping[str, Value], place: PlaceOfValue, value: Value) -> dict[str, Value]:
     """Return the values with a replaced or added value at a place."""
     first, *rest = place
     if not rest:

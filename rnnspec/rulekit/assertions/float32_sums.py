@@ -22,7 +22,7 @@ from rnnspec.rulekit.assertions.results import list_gradient_names
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation, assert_close
 
-Bound = Callable[[], Array]
+MakeBound = Callable[[], Array]
 WriteSnippet = Callable[[str, Case], Snippet]
 """A function that writes the lines of the program for a result or gradient of a case."""
 
@@ -93,8 +93,8 @@ def _assert_accurate(
     quantity: str,
     got: Array,
     expected: Array,
-    float32_bound: Bound,
-    bound: Bound,
+    float32_bound: MakeBound,
+    bound: MakeBound,
     snippet: Snippet,
     certify: Callable[[oracle.Rounding], None] = lambda rounding: None,
 ) -> None:
@@ -104,7 +104,7 @@ def _assert_accurate(
     `certify` compares each step in the same way.
     """
 
-    def compare(allowed: Bound, rounding: oracle.Rounding) -> None:
+    def compare(allowed: MakeBound, rounding: oracle.Rounding) -> None:
         assert_close(observation, quantity, got, expected, allowed, snippet, threshold=oracle.FINE)
         certify(rounding)
 

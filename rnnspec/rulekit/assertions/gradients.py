@@ -191,7 +191,7 @@ def assert_steps_causal(observation: Observation) -> None:
     marked = second.with_cotangents(values.d_output * earlier, values.d_final)
     later = marked.compute_gradients(("output",))["input"][cut:]
     assert_identical(
-        f"gradient of input from step {cut} on",
+        f"gradient of input[{cut}:]",
         later,
         np.zeros_like(later),
         show_leak_to_steps(observation.case),

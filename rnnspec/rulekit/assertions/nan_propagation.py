@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution, InitialState, MemoryLayout
 from rnnspec.cases.case import Case
@@ -24,11 +23,11 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import Array
+from rnnspec.oracle.layers import Flags
 from rnnspec.rulekit.assertions.relations import fail_unless_excused, is_satisfied, make_second_call
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import assert_identical
 
-Flags = NDArray[np.bool_]
 SATURATING_INPUT = 2.0**20
 """A finite input that saturates every unit that reads it, as infinity does, without overflow."""
 

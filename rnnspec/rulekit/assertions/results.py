@@ -49,7 +49,7 @@ def write_state_place(kind: Kind, name: str) -> str:
     return f"[1][{kind.final.index(name)}]" if kind.has_several_states else "[1]"
 
 
-Check = Callable[[Observation], None]
+CheckObservation = Callable[[Observation], None]
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
@@ -87,7 +87,7 @@ def assert_weights(
     """
     right = observation.values.weights if expected is None else expected
     for name, value in (layer or observation.prepared).weights().items():
-        assert_identical(f"{name} {when}", to_array(value), right[name], snippet)
+        assert_identical(name, to_array(value), right[name], snippet, when=when)
 
 
 def assert_gradients(
@@ -198,8 +198,8 @@ def list_gradient_names(
 def fail_only_if_right_elsewhere(
     observation: Observation,
     elsewhere: Case,
-    check: Check = assert_results_and_gradients,
-    there: Check | None = None,
+    check: CheckObservation = assert_results_and_gradients,
+    there: CheckObservation | None = None,
 ) -> None:
     """Run a check; re-raise its violation only if a new layer passes in the case `elsewhere`.
 

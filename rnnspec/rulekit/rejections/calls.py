@@ -15,6 +15,7 @@ from rnnspec.cases.conditions import has_checked_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import StateArgument, build_arguments, find_batch_axis, join_argument
+from rnnspec.reference.values import TensorChange
 from rnnspec.rulekit.fixtures.constructor_calls import (
     pick_values,
     write_rejection_snippet,
@@ -157,7 +158,8 @@ def list_wrong_features(observation: Observation) -> list[InvalidCall]:
         valid,
         [
             (
-                f"an input with {size} features instead of {config.input_size}",
+                f"an input with {size} {'feature' if size == 1 else 'features'} instead of "
+                f"{config.input_size}",
                 resize_dimension(valid.data, -1, size),
             )
             for size in sizes
@@ -314,7 +316,6 @@ def _choose_layer_to_spoil(observation: Observation, lister: CallLister) -> Prep
     )
 
 
-Change = Callable[[Tensor], Tensor]
 HIDDEN, CELL = "h_0", "c_0"
 
 
@@ -335,7 +336,7 @@ def list_wrong_cell_ranks(observation: Observation) -> list[InvalidCall]:
 
 def list_wrong_packed_state_ranks(observation: Observation) -> list[InvalidCall]:
     """Return calls with packed input whose h_0 does not have three dimensions."""
-    changes: list[Change] = [
+    changes: list[TensorChange] = [
         lambda state: state[:, 0],
         lambda state: state[0],
         _separate(observation),
@@ -396,8 +397,8 @@ def list_wrong_pairs(observation: Observation) -> list[InvalidCall]:
     expected = f"instead of ({', '.join(valid.states)})"
     hidden, cell = valid.states.values()
     wrong: list[tuple[str, StateArgument]] = [
-        ("three states", (hidden, cell, cell)),
-        ("one tensor", hidden),
+        ("a tuple of three states", (hidden, cell, cell)),
+        ("a single tensor", hidden),
         ("a tuple of one state", (hidden,)),
     ]
     return [
@@ -406,7 +407,7 @@ def list_wrong_pairs(observation: Observation) -> list[InvalidCall]:
     ]
 
 
-def _list_ranks(observation: Observation) -> list[Change]:
+def _list_ranks(observation: Observation) -> list[TensorChange]:
     """Return changes of the number of dimensions of a state for input that is not packed.
 
     A cell is given states that have neither one nor two dimensions.
@@ -433,7 +434,7 @@ def _list_ranks(observation: Observation) -> list[Change]:
     ]
 
 
-def _separate(observation: Observation) -> Change:
+def _separate(observation: Observation) -> TensorChange:
     """Return a function that gives layers and directions separate dimensions."""
     config = observation.case.config
     rows = (config.num_layers, config.num_directions)
@@ -466,13 +467,15 @@ def _resize(
 ) -> list[InvalidCall]:
     """Return calls with other sizes of a state in the given dimension."""
 
-    def make(size: int) -> Change:
+    def make(size: int) -> TensorChange:
         return lambda state: resize_dimension(state, dimension, size)
 
     return _pick(observation, name, [make(size) for size in sizes])
 
 
-def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> list[InvalidCall]:
+def _pick(
+    observation: Observation, name: str, changes: Sequence[TensorChange]
+) -> list[InvalidCall]:
     """Return calls with some of these changes of a state, chosen by the seed of the case."""
     valid = build_valid_call(observation)
     return [
@@ -482,7 +485,7 @@ def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> lis
     ]
 
 
-def _list_changed(valid: ValidCall, name: str, change: Change) -> list[InvalidCall]:
+def _list_changed(valid: ValidCall, name: str, change: TensorChange) -> list[InvalidCall]:
     """Return calls with a single change of a state.
 
     A wrong h_0 is passed with a right c_0, and with a c_0 that is wrong in the same way.
@@ -495,7 +498,7 @@ def _list_changed(valid: ValidCall, name: str, change: Change) -> list[InvalidCa
 
 
 def _change(
-    valid: ValidCall, name: str, change: Change, *, alike: bool = False
+    valid: ValidCall, name: str, change: TensorChange, *, alike: bool = False
 ) -> dict[str, Tensor]:
     """Return a state in another shape; the other states too if the change is to be `alike`."""
     names = list(valid.states) if alike else [name]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.axes import Distribution
@@ -19,8 +18,8 @@ from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.contract.shapes import SUFFIXES
 from rnnspec.observe.expected import Expected
 from rnnspec.oracle import Array
+from rnnspec.oracle.layers import Flags
 
-Flags = NDArray[np.bool_]
 MIN_KEPT_FACTOR = 0.1
 """A value was kept if its factor is larger than this.
 

@@ -6,20 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import build_arguments
+from rnnspec.observe.tensors import Indices, build_arguments
+from rnnspec.oracle.layers import Flags
 from rnnspec.rulekit.statistics.binomial import SUSPICIOUS_P_VALUE, Count
 from rnnspec.rulekit.statistics.mask_decoding import DecodedMask, decode_mask
 from rnnspec.subjects.devices import seed_torch
 
-Flags = NDArray[np.bool_]
-Indices = NDArray[np.int64]
 Pairing = Callable[[int], tuple[Indices, Indices]]
 
 ENOUGH_VALUES = 2048

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.call import Here, Sizes, cut_steps, is_ragged, pad_steps
+from rnnspec.plain.call import Batches, Here, cut_steps, is_ragged, pad_steps
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, zero_after
 from rnnspec.selftest.labels import seen_by
 
@@ -141,7 +141,7 @@ class PlanByTotals(Planted):
     length are the same.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         plans = self.__dict__.setdefault("plans", {})
         return super().compute(data, plans.setdefault((len(data), sizes[0]), sizes), start)
 
@@ -152,8 +152,8 @@ class LengthsKept(Planted):
     packed sequences ended.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
-        kept: Sizes = self.__dict__.get("sizes", ())
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept: Batches = self.__dict__.get("sizes", ())
         self.__dict__["sizes"] = sizes if is_ragged(sizes) else kept
         if is_ragged(sizes) or len(kept) != len(sizes) or kept[0] != sizes[0]:
             return super().compute(data, sizes, start)

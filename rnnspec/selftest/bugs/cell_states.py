@@ -8,7 +8,7 @@ from torch.nn.functional import dropout
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
-from rnnspec.plain.gated import Pair, StatesAsPair
+from rnnspec.plain.gated import StatesAsPair, TwoStates
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import Planter
 from rnnspec.selftest.labels import seen_by
@@ -29,7 +29,7 @@ def has_equal_sizes(spot: Here) -> bool:
 class ReturnedPairExchanged(PlantedPair):
     """The call returns `(c_n, h_n)`."""
 
-    def split_pair(self, states: Tensor) -> Pair:
+    def split_pair(self, states: Tensor) -> TwoStates:
         h, c = super().split_pair(states)
         return c, h
 
@@ -141,12 +141,12 @@ class FinalCellStateSorted(PlantedPair):
 class CellStatesBatchFirst(PlantedPair):
     """With `batch_first=True`, `c_0` and `c_n` have the batch first."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         is_batched = self.batch_first and c.dim() == 3
         return super().join_pair((h, c.transpose(0, 1) if is_batched else c))
 
-    def split_pair(self, states: Tensor) -> Pair:
+    def split_pair(self, states: Tensor) -> TwoStates:
         h, c = super().split_pair(states)
         return h, (c.transpose(0, 1) if self.batch_first and c.dim() == 3 else c)
 
@@ -155,7 +155,7 @@ class CellStatesBatchFirst(PlantedPair):
 class CellStateKeepsBatchAxis(PlantedPair):
     """For a single sequence, `c_n` keeps a batch dimension."""
 
-    def split_pair(self, states: Tensor) -> Pair:
+    def split_pair(self, states: Tensor) -> TwoStates:
         h, c = super().split_pair(states)
         return h, (c if c.dim() == 3 else c.unsqueeze(1))
 
@@ -168,7 +168,7 @@ class CellStateKeepsBatchAxis(PlantedPair):
 class FinalCellStateDetached(PlantedPair):
     """`c_n` is detached."""
 
-    def split_pair(self, states: Tensor) -> Pair:
+    def split_pair(self, states: Tensor) -> TwoStates:
         h, c = super().split_pair(states)
         return h, c.detach()
 
@@ -193,11 +193,11 @@ CellStateDropped = plant(
 class CellStateOverwritten(PlantedPair):
     """The memory of `c_0` receives `c_n`."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         self.__dict__["taken"] = self.read_pair(hx)[1]
         return super().join_pair(hx)
 
-    def split_pair(self, states: Tensor) -> Pair:
+    def split_pair(self, states: Tensor) -> TwoStates:
         h, c = super().split_pair(states)
         taken = self.__dict__.pop("taken", None)
         if taken is not None and taken.shape == c.shape:

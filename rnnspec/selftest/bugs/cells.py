@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnspec.plain.cells import OneStep, States
+from rnnspec.plain.cells import CellStates, OneStep
 from rnnspec.selftest.labels import seen_by
 
 
@@ -16,13 +16,13 @@ class PlantedCell(OneStep, nn.Module):
 
     narrow: ClassVar[bool] = False
 
-    def list_states(self, states: States | None) -> list[Tensor]:
+    def list_states(self, states: CellStates | None) -> list[Tensor]:
         """Return a state or a pair as a list, which is empty if there is none."""
         if states is None:
             return []
         return [states] if isinstance(states, Tensor) else list(states)
 
-    def take_step(self, input: Tensor, hx: States | None) -> States:
+    def take_step(self, input: Tensor, hx: CellStates | None) -> CellStates:
         """Return the states after a step, as a correct cell does."""
         return OneStep.forward(self, input, hx)
 
@@ -31,7 +31,7 @@ class PlantedCell(OneStep, nn.Module):
 class StateBroadcast(PlantedCell):
     """A state for one sample is used for all samples of a batch."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         def spread(state: Tensor) -> Tensor:
             is_single = input.dim() == 2 and state.dim() == 2 and state.size(0) == 1
             return state.expand(input.size(0), -1) if is_single else state
@@ -43,7 +43,7 @@ class StateBroadcast(PlantedCell):
 class StateOfOneSampleSpread(PlantedCell):
     """A state without a batch dimension is used for all samples of a batch."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         def spread(state: Tensor) -> Tensor:
             is_single = input.dim() == 2 and state.dim() == 1
             return state.expand(input.size(0), -1) if is_single else state
@@ -57,7 +57,7 @@ class StatesUnchecked(PlantedCell):
     all, and larger states are cut to the batch.
     """
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         samples = input.size(0)
 
         def fit(state: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class StatesUnchecked(PlantedCell):
 class FeatureBroadcast(PlantedCell):
     """An input of a single feature is used for all features."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         size: Any = self.input_size
         if input.dim() in (1, 2) and input.size(-1) == 1:
             input = input.expand(*input.shape[:-1], size)
@@ -83,7 +83,7 @@ class FeatureBroadcast(PlantedCell):
 class UnitBroadcast(PlantedCell):
     """A state of a single unit is used for all units."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         size: Any = self.hidden_size
 
         def spread(state: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class UnitBroadcast(PlantedCell):
 class ExtraUnitsCutOff(PlantedCell):
     """Units of the state beyond `hidden_size` are cut off."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         size: Any = self.hidden_size
         return self.take_step(
             input, None if hx is None else self.map_states(lambda state: state[..., :size], hx)
@@ -108,7 +108,7 @@ class ExtraUnitsCutOff(PlantedCell):
 class SequenceAccepted(PlantedCell):
     """An input of three dimensions is accepted, and its last step is used."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         return self.take_step(input[-1] if input.dim() == 3 else input, hx)
 
 
@@ -116,7 +116,7 @@ class SequenceAccepted(PlantedCell):
 class LayerStateAccepted(PlantedCell):
     """A state of three dimensions, as a layer returns it, loses its first dimension."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         def strip(state: Tensor) -> Tensor:
             return state[0] if state.dim() == 3 else state
 
@@ -127,7 +127,7 @@ class LayerStateAccepted(PlantedCell):
 class StateRequired(PlantedCell):
     """The state must be given, because it has no default."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         if hx is None:
             raise TypeError("forward() missing 1 required positional argument: 'hx'")
         return self.take_step(input, hx)
@@ -141,7 +141,7 @@ class StateRequired(PlantedCell):
 class StateRemembered(PlantedCell):
     """A call without a state starts from the state that the last call returned."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         kept = self.__dict__.get("kept")
         if hx is None and kept is not None and kept[0].shape[:-1] == input.shape[:-1]:
             first = kept[0].to(input)
@@ -155,7 +155,7 @@ class StateRemembered(PlantedCell):
 class SampleKeepsBatch(PlantedCell):
     """The state of a single sample has a batch dimension."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.take_step(input, hx)
         return states if input.dim() == 2 else self.map_states(self.add_axis, states)
 
@@ -181,7 +181,7 @@ class LayerAxisKept(PlantedCell):
 class OutputBesides(PlantedCell):
     """A call returns an output besides the states, as a layer does."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> Any:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> Any:
         states = self.take_step(input, hx)
         return self.list_states(states)[0], states
 
@@ -190,7 +190,7 @@ class OutputBesides(PlantedCell):
 class StateInList(PlantedCell):
     """All states are returned in a list within a tuple."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> Any:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> Any:
         return (self.list_states(self.take_step(input, hx)),)
 
 
@@ -206,7 +206,7 @@ class StatesDetached(PlantedCell):
 class InitialStatesDetached(PlantedCell):
     """The states that are passed to a call are detached."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         return self.take_step(
             input, None if hx is None else self.map_states(lambda state: state.detach(), hx)
         )
@@ -216,7 +216,7 @@ class InitialStatesDetached(PlantedCell):
 class StateOverwrittenIfFrozen(PlantedCell):
     """A given state that requires no gradient is overwritten with the next state."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.take_step(input, None if hx is None else self.map_states(torch.clone, hx))
         for given, new in zip(self.list_states(hx), self.list_states(states), strict=False):
             if not given.requires_grad:
@@ -228,7 +228,7 @@ class StateOverwrittenIfFrozen(PlantedCell):
 class StateIgnoredForSamples(PlantedCell):
     """Without a batch dimension, the given state is ignored."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         return self.take_step(input, hx if input.dim() == 2 else None)
 
 
@@ -236,7 +236,7 @@ class StateIgnoredForSamples(PlantedCell):
 class StateOverwritten(PlantedCell):
     """The next state is also written into the given state."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.take_step(input, None if hx is None else self.map_states(torch.clone, hx))
         with torch.no_grad():
             for given, new in zip(self.list_states(hx), self.list_states(states), strict=False):
@@ -252,7 +252,7 @@ class StateOverwritten(PlantedCell):
 class ReusedBuffer(PlantedCell):
     """Without gradients, all calls return the same memory."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.take_step(input, hx)
         if torch.is_grad_enabled():
             return states
@@ -284,7 +284,7 @@ class LayerNames(PlantedCell):
 class LateUnitsUnchanged(PlantedCell):
     """Units beyond the 128th keep the state before the step."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.list_states(self.take_step(input, hx))
         before = self.list_states(hx) or [torch.zeros_like(state) for state in states]
         fixed = [
@@ -298,7 +298,7 @@ class LateUnitsUnchanged(PlantedCell):
 class RoundedInEvaluation(PlantedCell):
     """In evaluation mode, the state is rounded to bfloat16."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.take_step(input, hx)
         if self.training:
             return states
@@ -315,7 +315,7 @@ class ZerosOfDefaultDtype(PlantedCell):
     state.
     """
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         states = self.take_step(input, hx)
         if hx is not None:
             return states
@@ -326,7 +326,7 @@ class ZerosOfDefaultDtype(PlantedCell):
 class OwnStateDetached(PlantedCell):
     """A state that the cell returned last is detached if it is passed to the next call."""
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:
+    def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
         given = self.list_states(hx)
         kept = self.__dict__.get("kept", [])
         if any(one is other for one in given for other in kept):

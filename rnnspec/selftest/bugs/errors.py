@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.plain.call import Here, Sizes
+from rnnspec.plain.call import Batches, Here
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, change_states
 from rnnspec.selftest.labels import seen_by
@@ -99,7 +99,7 @@ class PackedUnchecked(Planted):
 
     changes = change_values({"fits": lambda fits: True})
 
-    def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
+    def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Batches) -> None:
         super().check_packed_input(
             data, hx if hx is None else hx[: self.num_layers * self.directions], sizes
         )
@@ -138,7 +138,7 @@ class StatesSortedBeforeChecked(Planted):
         change_states("initial", lambda state, spot: state[:, : spot.call.sizes[0]])
     )
 
-    def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
+    def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Batches) -> None:
         super().check_packed_input(data, hx if hx is None else hx[:, : sizes[0]], sizes)
 
 
@@ -149,7 +149,7 @@ class FurtherUnitsIgnored(Planted):
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[..., : self.hidden_size], batch)
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         known = start if start is None else start[..., : self.hidden_size]
         return super().compute(data, sizes, known)
 
@@ -164,7 +164,7 @@ class OneUnitBroadcast(Planted):
             batch,
         )
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         units = start if start is None else start.expand(-1, -1, self.hidden_size)
         return super().compute(data, sizes, units)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from rnnspec.contract.kinds import GRU, LSTM
 from rnnspec.plain.call import Here
 from rnnspec.plain.gated import GATES
-from rnnspec.reference.steps import States, Sums
+from rnnspec.reference.steps import States, SumsByName
 from rnnspec.selftest.bugs.planted import Planter, change_rows, replace_gradient
 
 plant = Planter(__name__, LSTM)
@@ -83,7 +83,7 @@ def take_sum(y: Tensor) -> Tensor:
     return replace_gradient(y, y * slope(y))
 
 
-def renew_by_sums(c: Tensor, sums: Sums, before: States) -> Tensor:
+def renew_by_sums(c: Tensor, sums: SumsByName, before: States) -> Tensor:
     """Return the cell state, with the gradient that it has if sums are mistaken for gates."""
     i, f, y = take_sum(sums["input"]), take_sum(sums["forget"]), sums["cell"]
     g = replace_gradient(y, y * (1 - y * y).detach())
@@ -174,7 +174,7 @@ ResetGradientNotToState = plant_in_gru(
 )
 
 
-def keep_share(part: Tensor, before: States, weight: Sums, spot: Here) -> Tensor:
+def keep_share(part: Tensor, before: States, weight: SumsByName, spot: Here) -> Tensor:
     """Return `W_hn h + b_hn`, and keep zeros that have its gradient for the state."""
     spot.memo["share"] = find_share(before, weight["part"])
     return part

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from rnnspec.contract.kinds import GRU
 from rnnspec.plain.call import Here
 from rnnspec.plain.gated import PlainGRU
-from rnnspec.reference.steps import States, Sums
+from rnnspec.reference.steps import States, SumsByName
 from rnnspec.reference.values import Functions, change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_rows, replace_gradient
 from rnnspec.selftest.labels import seen_by
@@ -26,7 +26,9 @@ class PlantedGRU(Planted, PlainGRU):
     """The plain GRU with a bug in its parameters or its results."""
 
 
-def reset_state(part: Tensor, sums: Sums, rest: Sums, before: States, weight: Sums) -> Tensor:
+def reset_state(
+    part: Tensor, sums: SumsByName, rest: SumsByName, before: States, weight: SumsByName
+) -> Tensor:
     """Return `W_hn (r * h) + b_hn`."""
     return rest["part"] + (torch.sigmoid(sums["reset"]) * before["h"]) @ weight["part"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.plain.call import Sizes
+from rnnspec.plain.call import Batches
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.labels import seen_by
 
@@ -19,7 +19,7 @@ MANY = 20
 class RefusedCallLeavesMark(Planted):
     """After a call that raised an exception, the next call starts from zeros in place of `h_0`."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         was_refused = self.__dict__.pop("refused", False)
         return super().compute(data, sizes, None if was_refused else start)
 
@@ -48,7 +48,7 @@ class PermutationKept(Planted):
 class HookedOnceIgnoresState(Planted):
     """After a call with a forward hook, calls without a hook ignore `h_0`."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self._forward_hooks:
             self.__dict__["was_hooked"] = True
         elif self.__dict__.get("was_hooked"):
@@ -60,7 +60,7 @@ class HookedOnceIgnoresState(Planted):
 class SavedEntriesRounded(Planted):
     """After a call in training mode, `state_dict` returns entries that are rounded to bfloat16."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         self.__dict__["has_trained"] = self.training
         return super().compute(data, sizes, start)
 
@@ -92,7 +92,7 @@ class PassedBiasesKept(Planted):
 class BiasesFadeAfterManyCalls(Planted):
     """After twenty calls, the biases are halved."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1
         return super().compute(data, sizes, start)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspec.plain.call import Here, Sizes
+from rnnspec.plain.call import Batches, Here
 from rnnspec.plain.checks import is_autocast
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
 from rnnspec.selftest.labels import seen_by
@@ -46,7 +46,7 @@ FastPathLosesBias = plant(
 class NoGradStillRecords(Planted):
     """Under `torch.no_grad()`, the layer still builds a graph for `h_n`."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if torch.is_inference_mode_enabled():
             return super().compute(data, sizes, start)
         with torch.enable_grad():
@@ -67,7 +67,7 @@ InferenceLosesLastStep = plant(
 class InferenceFails(Planted):
     """Under `torch.inference_mode()`, a layer with dropout raises an error."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.dropout and data.is_inference():
             raise RuntimeError("inference tensors cannot be saved for backward")
         return super().compute(data, sizes, start)
@@ -79,7 +79,7 @@ class VersionOfInputRead(Planted):
     are created under `torch.inference_mode()`.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         assert data._version >= 0
         return super().compute(data, sizes, start)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rnnspec.plain.gated import Pair
+from rnnspec.plain.gated import TwoStates
 from rnnspec.selftest.bugs.cell_states import PlantedPair
 from rnnspec.selftest.labels import seen_by
 
@@ -15,7 +15,7 @@ from rnnspec.selftest.labels import seen_by
 class ThirdStateIgnored(PlantedPair):
     """Further states after the second are ignored."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         return super().join_pair(hx[:2])
 
 
@@ -33,7 +33,7 @@ class OneTensorForBothStates(PlantedPair):
 class CellStateBroadcast(PlantedPair):
     """A `c_0` for one sample is used for all samples."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         fits = c.dim() == h.dim() == 3 and c.size(1) == 1
         return super().join_pair((h, c.expand(-1, h.size(1), -1) if fits else c))
@@ -43,7 +43,7 @@ class CellStateBroadcast(PlantedPair):
 class CellStateCutOff(PlantedPair):
     """Units of `c_0` beyond `hidden_size` are cut off."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h, c[..., : self.hidden_size]))
 
@@ -52,7 +52,7 @@ class CellStateCutOff(PlantedPair):
 class HiddenStateCutOff(PlantedPair):
     """Units of `h_0` beyond its width are cut off."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h[..., : self.output_size], c))
 
@@ -61,7 +61,7 @@ class HiddenStateCutOff(PlantedPair):
 class HiddenUnitBroadcast(PlantedPair):
     """An `h_0` with a single unit is used for all units."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         fits = h.size(-1) == 1
         return super().join_pair((h.expand(*h.shape[:-1], self.output_size) if fits else h, c))
@@ -81,7 +81,7 @@ class NoneReadAsPair(PlantedPair):
 class CellRowsCutOff(PlantedPair):
     """Rows of `c_0` beyond `D * num_layers` are ignored."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h, c[: self.directions * self.num_layers]))
 
@@ -90,6 +90,6 @@ class CellRowsCutOff(PlantedPair):
 class CellStateSqueezed(PlantedPair):
     """A `c_0` with an extra dimension at the front loses it."""
 
-    def join_pair(self, hx: Pair) -> Tensor:
+    def join_pair(self, hx: TwoStates) -> Tensor:
         h, c = self.read_pair(hx)
         return super().join_pair((h, c.squeeze(0) if c.dim() > h.dim() else c))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.call import Here, Sizes, is_ragged
+from rnnspec.plain.call import Batches, Here, is_ragged
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter
 from rnnspec.selftest.bugs.second_order import apply_function
@@ -59,7 +59,7 @@ class BiasReshaped(Planted):
 
     changes = change_values({"bias_ih": torch.flatten})
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         result = super().compute(data, sizes, start)
         bias = self._parameters.get("bias_ih_l0")
         if bias is not None and bias.dim() == 1:
@@ -88,7 +88,7 @@ WeightsDropped = plant(
 class Reseeds(Planted):
     """A call seeds the global random generator."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         result = super().compute(data, sizes, start)
         torch.manual_seed(0)
         return result
@@ -98,7 +98,7 @@ class Reseeds(Planted):
 class DrawsInVain(Planted):
     """Without `h_0`, a call draws a random number that it does not use."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if start is None:
             torch.rand(1)
         return super().compute(data, sizes, start)
@@ -108,7 +108,7 @@ class DrawsInVain(Planted):
 class DropoutSeedsFromPython(Planted):
     """With dropout, a training call draws a number from Python's generator."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.training and self.dropout and self.num_layers > 1:
             random.random()
         return super().compute(data, sizes, start)
@@ -131,7 +131,7 @@ class StreamOfItsOwn(Planted):
 
     changes = change_values({"mask": draw_from_stream})
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         stream = self.__dict__.setdefault("stream", torch.Generator())
         seeded = torch.Generator().manual_seed(torch.initial_seed())
         if torch.equal(torch.get_rng_state(), seeded.get_state()):
@@ -143,7 +143,7 @@ class StreamOfItsOwn(Planted):
 class DefaultDtypeChanged(Planted):
     """A call in float64 makes float64 the default dtype."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if data.dtype == torch.float64:
             torch.set_default_dtype(torch.float64)
         return super().compute(data, sizes, start)
@@ -166,7 +166,7 @@ class BufferReused(Planted):
     overwrites.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
         if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             return output, h_n
@@ -183,7 +183,7 @@ class StateSharesOutput(Planted):
 
     """Only the page of nn.RNN shows results that are copies."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, states = super().compute(data, sizes, start)
         if states.size(0) > 1 or is_ragged(sizes) or not sizes[0]:
             return output, states
@@ -212,7 +212,7 @@ class Cleared(torch.autograd.Function):
 class GradientOverwritten(Planted):
     """The backward pass overwrites the gradient that the caller passed in."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
         return apply_function(Cleared, output), h_n
 

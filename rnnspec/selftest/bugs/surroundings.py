@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.plain.call import Here, Sizes
+from rnnspec.plain.call import Batches, Here
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
 from rnnspec.selftest.labels import seen_by
 
@@ -30,7 +30,7 @@ class PrecisionLoweredWhenBuilt(Planted):
 class DenormalsFlushed(Planted):
     """A call makes the processor flush denormal numbers to zero."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         torch.set_flush_denormal(True)
         return super().compute(data, sizes, start)
 
@@ -39,7 +39,7 @@ class DenormalsFlushed(Planted):
 class WarningsReset(Planted):
     """A call silences warnings and then shows all of them, instead of restoring the filters."""
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         warnings.filterwarnings("ignore")
         result = super().compute(data, sizes, start)
         warnings.filterwarnings("default")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.call import Sizes
+from rnnspec.plain.call import Batches
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.labels import seen_by
 
@@ -41,7 +41,7 @@ class SummedLossReadOnce(Planted):
     output, as if it were contiguous.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
         return ReadAsContiguous.apply(output), h_n
 
@@ -77,7 +77,7 @@ class LastStateKept(Planted):
     detached or not.
     """
 
-    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         kept: Tensor | None = self.__dict__.get("kept")
         if start is not None and kept is not None and kept.data_ptr() == start.data_ptr():
             start = kept if kept.shape == start.shape else start

@@ -116,10 +116,10 @@ def takes_second_way(case: Case) -> bool:
     return case.seed % 2 == 1
 
 
-Prepare = Callable[[LayerInPreparation], None]
-Changes = Mapping[str, Any]
+PrepareLayer = Callable[[LayerInPreparation], None]
+CaseChanges = Mapping[str, Any]
 """The changes of an earlier call to the case: new values of its fields, by name."""
-Lines = tuple[str | Changes, ...]
+Lines = tuple[str | CaseChanges, ...]
 BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
 """Takes the layer, the case of the checked call, and its arguments."""
 LOAD = "layer.load_state_dict({entries})"
@@ -141,7 +141,7 @@ class PriorUseMeaning(Meaning):
     is_passing    whether other uses may follow it
     """
 
-    prepare: Prepare
+    prepare: PrepareLayer
     lines: Lines | Callable[[Case], Lines]
     imports: tuple[str, ...] = ()
     replaces: bool = False

@@ -12,7 +12,7 @@ from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.modes import GradMode, InitialState, Mode
 from rnnspec.cases.axes.prior_use.base import (
     LOAD,
-    Changes,
+    CaseChanges,
     LayerInPreparation,
     Lines,
     PriorUse,
@@ -113,7 +113,7 @@ def _call_on_other_batch(layer: LayerInPreparation) -> None:
             layer.call(**{**changes, "layout": layer.case.layout})
 
 
-def _list_other_batches(case: Case) -> list[Changes]:
+def _list_other_batches(case: Case) -> list[CaseChanges]:
     """Return the changes of the earlier calls: the sizes, and the layout or the lengths.
 
     Before a padded call, the last is a packed call in the same sizes, from which a layer could keep
@@ -130,10 +130,10 @@ def _list_other_batches(case: Case) -> list[Changes]:
     return [other, {"lengths": lengths, "steps": max(lengths)}]
 
 
-def list_changes_of_layout(case: Case) -> list[Changes]:
+def list_changes_of_layout(case: Case) -> list[CaseChanges]:
     """Return the changes that call a case in each layout; the first is not sorted."""
     lengths = spread_lengths(case.steps, case.batch)
-    packed: list[Changes] = [
+    packed: list[CaseChanges] = [
         {"layout": Layout.PACKED_UNSORTED, "lengths": lengths[::-1]},
         {"layout": Layout.PACKED, "lengths": lengths},
     ]
@@ -144,7 +144,7 @@ def list_changes_of_layout(case: Case) -> list[Changes]:
     ]
 
 
-def _choose_other_sizes(case: Case) -> Changes:
+def _choose_other_sizes(case: Case) -> CaseChanges:
     """Return sizes for an earlier call: smaller in half of the cases, and larger in the others."""
     if (case.seed // 2) % 2 and case.batch > 1:
         return {"batch": case.batch - 1, "steps": max(1, case.steps - 1)}
@@ -187,7 +187,7 @@ def _call_with_other_state(layer: LayerInPreparation) -> None:
     layer.call(**changes)
 
 
-def _choose_other_state(case: Case) -> Changes:
+def _choose_other_state(case: Case) -> CaseChanges:
     is_given = case.initial_state is InitialState.GIVEN
     state = InitialState.ABSENT if is_given else InitialState.GIVEN
     return {"initial_state": state, "steps": case.steps + 2}
