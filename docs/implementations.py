@@ -251,7 +251,9 @@ def _write_faults(row: Implementation) -> Iterator[str]:
         for name, label in labels.items():
             if fault.get(name):
                 yield f"<dt>{label}</dt><dd>{escape(' '.join(fault[name].split()))}</dd>"
-        yield f"<dt>command</dt><dd><code>{escape(row.write_command(rule))}</code></dd>"
+        # A browser may break a line after any hyphen, also after those of an option.
+        words = [f"<span>{escape(word)}</span>" for word in row.write_command(rule).split(" ")]
+        yield f'<dt>command</dt><dd><code class="command">{" ".join(words)}</code></dd>'
         yield f"<dt>program</dt><dd>{_write_program(fault)}</dd>"
         yield "</dl>"
         yield ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,7 +65,13 @@ def _load_environment() -> Environment:
     # The pictures are made in this package, from escaped texts; templates escape everything else.
     environment.filters["picture"] = Markup
     environment.filters["code"] = lambda text: Markup(_mark_code(finalize(text)))
+    environment.filters["name"] = lambda text: Markup(_allow_breaks(finalize(text)))
     return environment
+
+
+def _allow_breaks(name: str) -> str:
+    """Return a long name as HTML that a narrow screen breaks after dots, slashes and colons."""
+    return re.sub(r"([.:/])", r"\1<wbr>", escape(name))
 
 
 def _mark_code(text: str) -> str:

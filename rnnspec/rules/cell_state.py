@@ -62,7 +62,7 @@ def final(observation: Observation) -> None:
     """`c_n` contains the final cell state of every layer and direction; `c_1` contains that of a
     cell.
 
-    It is compared with the reference, in units of the largest error that rounding can explain.
+    `c_n` is compared with the reference, in units of the largest error that rounding can explain.
 
     Catches cell states that are taken a step too early, belong to another layer or direction, or
     are clipped, dropped, projected, or passed through tanh.

@@ -181,7 +181,7 @@ def device(observation: Observation) -> None:
     """
     if is_cpu(observation.subject.device):
         raise Unsupported(
-            "the layer runs on the CPU, and there may be no second device that holds numbers"
+            "the layer runs on the CPU, and there may be no other device for its input"
         )
     assert_call_rejected(observation, list_wrong_devices)
 

@@ -64,8 +64,8 @@ cases have a long sequence.
 def input_gradient(observation: Observation) -> None:
     """The gradient with respect to the input is the derivative of the formula.
 
-    It is compared with the reference's back-propagation, in units of the largest error that
-    rounding can explain.
+    The gradient of the input is compared with the reference's back-propagation, in units of the
+    largest error that rounding can explain.
 
     Catches a backward pass for the wrong layout or activation, or that is cut off or scaled between
     layers or time steps.
@@ -82,7 +82,8 @@ def input_gradient(observation: Observation) -> None:
 def h_0(observation: Observation) -> None:
     """The gradient with respect to `h_0` is the derivative of the formula.
 
-    It is compared with the reference's back-propagation, for each layer and direction.
+    The gradient of `h_0` is compared with the reference's back-propagation, for each layer and
+    direction.
 
     Catches an initial state that is detached, in some layers or directions or in all.
     """
@@ -93,7 +94,8 @@ def h_0(observation: Observation) -> None:
 def weights(observation: Observation) -> None:
     """The gradients with respect to the weights are the derivatives of the formula.
 
-    They are compared with the reference's back-propagation, summed over time steps and samples.
+    The gradients of the weights are compared with the reference's back-propagation, summed over
+    time steps and samples.
 
     Catches gradients that are doubled, averaged, truncated in time, or lost in the last rows.
     """
@@ -104,8 +106,8 @@ def weights(observation: Observation) -> None:
 def biases(observation: Observation) -> None:
     """The gradients with respect to the biases are the derivatives of the formula.
 
-    They are compared with the reference's back-propagation, summed over time steps and samples.
-    `b_ih` and `b_hh` have the same gradient, except in the new gate of a GRU.
+    The gradients of the biases are compared with the reference's back-propagation, summed over time
+    steps and samples. `b_ih` and `b_hh` have the same gradient, except in the new gate of a GRU.
 
     Catches a bias gradient that comes from only one time step or sample, that is stored in the
     other bias, or that is missing above the first layer.

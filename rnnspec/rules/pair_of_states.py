@@ -37,7 +37,8 @@ from rnnspec.rules.cell_state import has_cell_state
 def gradient_of_c_0(observation: Observation) -> None:
     """The gradient with respect to `c_0` is the derivative of the formulas.
 
-    It is compared with the reference's back-propagation, for each layer and direction.
+    The gradient of `c_0` is compared with the reference's back-propagation, for each layer and
+    direction.
 
     Catches a cell state that is detached, in some layers or directions or in all.
     """

@@ -314,8 +314,8 @@ def set_from_vector(observation: Observation) -> None:
 def user_parameter(observation: Observation) -> None:
     """A parameter or buffer that the user adds appears in the `state_dict` and changes no result.
 
-    Both are registered with a new layer after it was loaded. The `state_dict` must have them, and
-    results and gradients are compared with the reference.
+    A parameter and a buffer are registered with a new layer after it was loaded. The `state_dict`
+    must have them, and results and gradients are compared with the reference.
 
     Catches layers that use their parameters by position, or that list the entries themselves.
     """
@@ -349,9 +349,9 @@ def user_parameter(observation: Observation) -> None:
 def flatten_parameters(observation: Observation) -> None:
     """`flatten_parameters()`, if the layer has it, only moves the parameters in memory.
 
-    It is called after a call of the layer. Parameters are compared bit for bit, and the results of
-    another call with the reference. If parameters move, earlier calls can no longer be
-    differentiated, so all this happens in a separate layer.
+    `flatten_parameters()` is called after a call of the layer. Parameters are compared bit for bit,
+    and the results of another call with the reference. If parameters move, earlier calls can no
+    longer be differentiated, so all this happens in a separate layer.
 
     Catches flattening that leaves out a direction, transposes, or detaches the parameters from the
     tensors that calls read.

@@ -243,9 +243,9 @@ def h_n_is_last_output(observation: Observation) -> None:
     """The last layer's row of `h_n` is its output at the last time step; for the backward
     direction, it is the output at the first time step.
 
-    Both are compared at the end of each sequence. They may differ by at most twice the rounding
-    bound. Wrong output, and rows of `h_n` that are right but in another order, are left to other
-    rules.
+    The last layer's rows are compared with the output at the end of each sequence. They may differ
+    by at most twice the rounding bound. Wrong output, and rows of `h_n` that are right but in
+    another order, are left to other rules.
 
     Catches states of another time step or layer, initial states that are returned, and states that
     are rounded or scaled before they are returned.

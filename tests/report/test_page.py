@@ -44,7 +44,7 @@ from tests.report.reports import (
 HOSTILE = (
     "</code></pre><script>alert(1)</script>\"'><img src=x onerror=alert(1)>`{{ 7 * 7 }}` \u202e\x00"
 )
-VOID = {"meta", "br", "img", "link", "hr", "input"}
+VOID = {"meta", "br", "wbr", "img", "link", "hr", "input"}
 
 
 def make_errors() -> ErrorMap:
@@ -172,6 +172,11 @@ def test_page_needs_no_other_file_and_no_script() -> None:
         assert "src" not in attributes
     assert "url(" not in format_page(make_full())
     assert "@import" not in format_page(make_full())
+
+
+def test_long_names_break_between_their_parts() -> None:
+    report = replace(make_full(), subject="my_package.my_module:MyLayer")
+    assert "my_package.<wbr>my_module:<wbr>MyLayer</code></h1>" in format_page(report)
 
 
 def test_no_text_of_the_subject_breaks_the_page() -> None:
