@@ -26,6 +26,7 @@ from rnnspec.observe.tensors import make_tensor, to_array
 from rnnspec.oracle import Array
 from rnnspec.plain.call import Batches
 from rnnspec.plain.catalogue import PLAIN_KINDS
+from rnnspec.plain.checks import is_autocast
 
 NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
 """The relative change of all given numbers, to measure how much it changes the results."""
@@ -35,12 +36,14 @@ NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
 class OracleCall:
     """A call of such a layer, with the cotangents of its backward passes.
 
-    `problem` has the numbers of the call, and `sizes` the number of sequences at each step.
+    `problem` has the numbers of the call, and `sizes` the number of sequences at each step. Under
+    autocast, a layer may compute with fewer digits than the numbers have.
     """
 
     config: Config
     sizes: Batches
     masks: Mapping[int, Array]
+    is_autocast: bool = False
     cotangents: list[dict[str, Array]] = field(default_factory=list)
     problem: oracle.Problem = field(init=False)
 
@@ -85,6 +88,12 @@ class OracleCall:
         initial = [found[name] for name in config.kind_data.initial]
         weights = (found[name] for name in parameter_shapes(config))
         return self._cut(found["input"]), np.concatenate(initial, axis=-1), *weights
+
+    def count_terms(self) -> int:
+        """Return a limit on the number of products that a result or a gradient is the sum of."""
+        config = self.config
+        width = config.input_size + config.hidden_size
+        return width * sum(self.sizes) * config.num_layers * config.num_directions
 
     def find_largest_bound(self, rounding: oracle.Rounding) -> float:
         """Return the largest error that rounding can explain in any result and gradient.
@@ -135,7 +144,7 @@ class ByOracle(nn.Module):
         drops = config.has_dropout and self.training
         width = config.num_directions * config.output_size
         masks = _draw_masks(config, (len(sizes), sizes[0], width)) if drops else {}
-        call = OracleCall(config, sizes, masks)
+        call = OracleCall(config, sizes, masks, is_autocast(data.device.type))
         CALLS.append(call)
         return _Results.apply(call, data, start, *weights)
 

@@ -39,6 +39,7 @@ from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets.dropout import MOMENTS, add_wide_input
 from rnnspec.rulekit.snippets.results import compare_gradients
 from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.rules.modes import AUTOCAST
 from rnnspec.selftest.bank import find_named_rule
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.documented import require_documented
@@ -133,6 +134,15 @@ def test_gradients_are_compared_with_numbers(kind: Kind, monkeypatch: pytest.Mon
     source = write_wrong_program(monkeypatch, case, Grown.apply, snippet)
     assert "close_to(gradient(layer), {" in source
     assert "gradient(reference)" not in source
+
+
+@every_kind
+def test_results_under_autocast_have_the_tolerance_of_16_bits(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(config=Config(1, 1, kind=kind.name), dtype=DType.FLOAT32, batch=1, steps=1, seed=3)
+    source = write_wrong_program(monkeypatch, case, lambda first: first + 1.0, AUTOCAST)
+    assert "program for bfloat16 under autocast" in source.replace("\n# ", " ")
 
 
 @every_layer
