@@ -76,8 +76,9 @@ from rnnspec.subjects.target import Target
 
 TF32_TOLERANCE = 0.01
 AUTOCAST_TOLERANCE = 0.1
-"""As in programs that compare with torch's own layer. In cases of the default profile, the errors of
-torch's six kinds are at most 0.09 of the proved bound, and programs have smaller sizes."""
+"""As in programs that compare with torch's own layer. In cases of the default profile, the errors
+of torch's six kinds are at most 0.09 of the proved bound, and programs have smaller sizes.
+"""
 LIMIT = 0.9
 """The limit that programs use to draw weights."""
 MANY_UNITS = 64
