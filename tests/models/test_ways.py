@@ -228,7 +228,7 @@ def test_a_check_that_fails_is_no_fault_of_the_model(monkeypatch: pytest.MonkeyP
     assert not any(part.faults for part in report.parts.values())
     line = format_conclusion(report)
     assert "violates" not in line
-    assert "rnnspec itself failed in 1 rule, which says nothing about it" in line
+    assert "rnnspec itself failed in 1 rule, which shows nothing about it" in line
     report = check_model(StateCarried, profile="quick", rules=rules)
     assert report.verdict.value == "violates"
     assert sum(part.faults for part in report.parts.values()) == 1

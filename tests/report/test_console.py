@@ -110,7 +110,7 @@ def test_whole_report_line_by_line() -> None:
         (
             [CRASHED],
             "mine:RNN: inconclusive. No rule is broken, but rnnspec itself failed in 1 rule, which "
-            f"says nothing about it; {ask_for_report()}.",
+            f"shows nothing about it; {ask_for_report()}.",
         ),
         (
             [FAIL, CRASHED],
