@@ -233,10 +233,8 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
     because it is stopped count as wrong.
     """
     writer, case = replace(writer, limit=choose_limit(writer.case)), writer.case
-    rounding, accurate = oracle.ROUNDINGS[case.rounding], compare_results_alone(writer.snippet)
-    if accurate is not None:
-        writer = replace(writer, snippet=accurate)
-        rounding = oracle.FLOAT32_SUMS.get(case.rounding, rounding)
+    accurate = compare_results_alone(writer.snippet)
+    writer = replace(writer, snippet=accurate or writer.snippet)
     right = _make_target_by_oracle(writer)
     marked = replace(writer, snippet=mark_comparisons(writer.snippet), reference=right.name)
 
@@ -265,9 +263,7 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
     if not expected.pairs:
         is_same = lines == writer.snippet
         return None if is_same else replace(writer, snippet=lines, functions=(WRITTEN_OUT,))
-    usual = _find_tolerance(case)
-    if any(call.is_autocast for call in CALLS):
-        rounding, usual = oracle.AUTOCAST, AUTOCAST_TOLERANCE
+    rounding, usual = _find_arithmetic(case, adds_in_float32=accurate is not None)
     tolerance = choose_tolerance(CALLS, rounding, usual)
     if tolerance.relative:
         terms = max(call.count_terms() for call in CALLS)
@@ -279,6 +275,16 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
         return None
     function = write_helper(chosen, tolerance, is_packed=case.is_packed)
     return replace(writer, snippet=write_comparisons(lines, chosen), functions=(function,))
+
+
+def _find_arithmetic(case: Case, *, adds_in_float32: bool) -> tuple[oracle.Rounding, float]:
+    """Return how layers round in the last calls, and the usual tolerance of programs for that."""
+    if any(call.is_autocast for call in CALLS):
+        return oracle.AUTOCAST, AUTOCAST_TOLERANCE
+    rounding = oracle.ROUNDINGS[case.rounding]
+    if adds_in_float32:
+        rounding = oracle.FLOAT32_SUMS.get(case.rounding, rounding)
+    return rounding, _find_tolerance(case)
 
 
 def choose_limit(case: Case) -> float:
