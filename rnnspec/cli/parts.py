@@ -138,7 +138,8 @@ def import_module(name: str) -> None:
         if is_from_user(error):
             raise
         text = read_message(error)
-        near = suggest_module(name) if isinstance(error, ModuleNotFoundError) else ""
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        near = suggest_module(name) if is_missing else ""
         near = f".{near}" if near else ""
         raise SelectionError(f"{name}: {type(error).__name__}: {text}{near}", "import") from error
     finally:

@@ -290,7 +290,9 @@ def _check_backend(found: DeclaredFile) -> None:
         if kind not in KINDS:
             place = f"{found.path.name}:{found.find_line(BACKEND, 0, 'kinds')}"
             near = suggest_similar(kind, KINDS)
-            raise SelectionError(f"{place}: {kind!r} is no kind of {', '.join(KINDS)}.{near}")
+            raise SelectionError(
+                f"{place}: {kind!r} is none of the kinds {', '.join(KINDS)}.{near}"
+            )
 
 
 def _describe_texts(value: Any) -> str:

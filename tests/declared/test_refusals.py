@@ -134,7 +134,7 @@ def test_a_crash_in_a_situation_that_is_not_claimed_is_no_finding(tmp_path: Path
         ("device =", "devise =", "rnnspec.toml:3: unknown option 'devise' of backend. Did you"),
         ("import =", "imports =", "rnnspec.toml:4: unknown option 'imports' of backend. Did you"),
         ('"my_backend"', "3", "rnnspec.toml:4: import must be a text or a list of texts, got 3"),
-        ('"gru"', '"gruu"', "rnnspec.toml:5: 'gruu' is no kind of rnn, "),
+        ('"gru"', '"gruu"', "rnnspec.toml:5: 'gruu' is none of the kinds rnn, "),
         ('["rnn", "gru"]', "[]", "rnnspec.toml:5: kinds must be a text or a list of texts, got []"),
         ("fewest = true", "fewest = 1", "rnnspec.toml:6: fewest must be true or false, got 1"),
         ("fewest = true", "without = 'x'", "rnnspec.toml:6: unknown option 'without' of backend."),

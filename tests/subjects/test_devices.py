@@ -362,6 +362,27 @@ def test_a_wrong_option_of_a_manifest_is_refused_with_its_line(tmp_path: Path) -
         commands.main([*given, "--known", "none"], standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("rnnspce", "", "import rnnspce: ModuleNotFoundError: No module named 'rnnspce'. Did you"),
+        ("broken_backend", "raise OSError('no libdevice.so')", "OSError: no libdevice.so"),
+        ("needy_backend", "import rnnspce", "import needy_backend: ModuleNotFoundError: No module"),
+        ("leaving_backend", "raise SystemExit('no device')", "SystemExit: no device"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, message: str
+) -> None:
+    if text:
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(rnnspec.CannotCheck) as caught:
+        commands.main(["check-backend", "--import", name, "--no-isolate"], standalone_mode=False)
+    assert message in str(caught.value)
+    assert ("Did you mean" in str(caught.value)) == (not text)
+
+
 def test_a_backend_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(rnnspec.CannotCheck, match="name a device with --device, a plugin"):
         commands.main(["check-backend"], standalone_mode=False)
