@@ -12,15 +12,15 @@ from benchmarks.language import COUNTED, Prose, list_comments, read_prose
 PACKAGE = Path(rnnspec.__file__).parent
 MOST = {
     "what": 2.2,
-    "one": 28.6,
+    "one": 28.3,
     "says, said": 0.5,
-    "those": 3.3,
+    "those": 2.3,
     "in which": 1.9,
     "judge": 0.0,
     "tell": 0.0,
 }
 """The most uses of a word in 10,000 words. A limit may fall, and never rise."""
-LEAST = {"use": 38.0, "you": 12.0}
+LEAST = {"use": 38.0, "you": 12.4}
 """The fewest uses of a word in 10,000 words. The four anchors have 49 to 129, and 9 to 56."""
 LEAST_COMMENTS = {"diagnosis": 26.0, "oracle": 15.0, "inference": 16.0}
 """The fewest comments in 1,000 lines of a folder. A limit may rise, and never fall."""

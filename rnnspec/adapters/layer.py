@@ -168,7 +168,7 @@ class AdaptedLayer(nn.Module):
 def call_prefixes(
     call: Callable[[torch.Tensor], dict[str, Any]], input: torch.Tensor, time: int
 ) -> dict[str, Any]:
-    """Return the final states of a call, and as its output those of the top layer after each step.
+    """Return the final states of a call, and as its output the top layer's states after each step.
 
     The call is made on each prefix of a sequence, whose steps stand along the axis `time`.
     """

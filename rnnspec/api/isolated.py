@@ -37,8 +37,8 @@ def run_isolated(
 ) -> ReportT_co:
     """Check a target in a worker, or in this process if no other process can import it.
 
-    `prepare` returns the suite from which the worker makes the same report as `run_here`. The
-    limits are those of `make_job`. Raises CannotCheck.
+    `prepare` returns the suite from which the worker makes the same report as `run_here`. See
+    `make_job` for the limits. Raises CannotCheck.
     """
 
     def report_progress(standing: Standing) -> None:

@@ -116,7 +116,7 @@ NEEDS_CUDA = (
     "GPU, or let it choose: .to('cuda' if torch.cuda.is_available() else 'cpu')"
 )
 SIZES = {"vocabulary": 1, "features": 1, "batch": 1, "steps": 1, "padding": None}
-"""Options that are integers, with the lower bound of each; the model determines that of padding."""
+"""Integer options with their lower bounds; the model determines the bound of padding."""
 MOST_REFUSED = 2500
 """Number of failed calls after which no other arguments are tried.
 

@@ -124,7 +124,7 @@ class Case:
 
     @property
     def boundaries(self) -> range:
-        """The layers whose dropout mask can be read with `readable`, of which each case reads one.
+        """The layers whose dropout mask can be read with `readable`; a case reads a single mask.
 
         Values that survive a mask reach the output only if the boundaries above keep them too. The
         number of these boundaries is limited so that at least the share `LEAST_SHARE` of the values

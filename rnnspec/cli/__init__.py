@@ -49,7 +49,7 @@ class Commands(click.Group):
 def commands() -> None:
     """Check your recurrent layers, cells and models against PyTorch's documentation.
 
-    The contracts are those of torch.nn.RNN, torch.nn.GRU and torch.nn.LSTM, and of their cells.
+    The documented kinds are torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM and their cells.
     """
 
 

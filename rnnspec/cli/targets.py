@@ -99,7 +99,7 @@ def _convert(value: Any) -> Any:
 
 
 def combine_statuses(statuses: list[int]) -> int:
-    """Return the exit status of several checks, which is that of the worst verdict."""
+    """Return the exit status of several checks, which is the status of the worst verdict."""
     order = (
         RunVerdict.VIOLATES.exit_status,
         RunVerdict.INCONCLUSIVE.exit_status,

@@ -13,7 +13,7 @@ from rnnspec.engine.outcome import CaseT, ObservedT, check_case
 from rnnspec.subjects.settings import restore_settings
 
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# It limits the number of calls, of which a rule may make several in each case.
+# It limits the number of calls; a rule may make several in each case.
 MOST_CALLED = 4
 """The number of cases used to repeat the calls of a rule: the minimal case and the largest cases,
 where fewer mistakes have the same effect."""

@@ -87,7 +87,7 @@ def check_one(
 SHOWING = frozenset(SIZES) - {"num_layers"}
 """The sizes that many faults need to become visible, whatever they are about."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# It limits the number of calls, of which a failing rule may make several.
+# It limits the number of calls; a failing rule may make several in each case.
 MOST_CANDIDATES = 3
 """The number of rules, the best first, that are tried on the minimal case."""
 

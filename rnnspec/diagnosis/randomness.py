@@ -22,7 +22,7 @@ MOST = 8
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # For correct layers and most wrong layers, the test ends after these cases.
 FIRST = 3
-"""The number of cases, one of which must be random before the others are tried."""
+"""The number of cases that are tried first; the others are tried only if one of these is random."""
 # Doubling it finds no random results at all; halving it changes no report of 16 wrong layers
 # (`python -m benchmarks.thresholds`). Results with another fault are random in no case, and results
 # with noise in nearly all.

@@ -29,7 +29,7 @@ MOST_CHECKED = 120
 MOST_VARIANTS = 4
 """The number of variants of a case that avoid a fault."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# They divide `MOST_CHECKED` among the failing rules, of which there may be 60.
+# They divide `MOST_CHECKED` among the failing rules; there may be 60.
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 """The number of cases for each rule: by default, if the rule failed more often than not, and if a
 rule of its theme fails."""

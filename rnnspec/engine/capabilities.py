@@ -122,7 +122,7 @@ def probe_capabilities(
 def list_working(
     subject: TorchSubject, features: Sequence[Feature], lacking: Mapping[Feature, str]
 ) -> list[Feature]:
-    """Return the features of which a plain use succeeds on a subject without the lacking features.
+    """Return the features whose plain use succeeds on a subject without the lacking features.
 
     Features of the device count as working on a device that was tried and has them. Features that
     cannot be tried are left out.

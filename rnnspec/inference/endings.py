@@ -95,7 +95,7 @@ def find_ending(
 
 
 def _describe(returned: Any, kind: Kind) -> str:
-    """Return the form of final states, of which h of an LSTM is no larger than tanh of c."""
+    """Return the form of final states; the h of an LSTM is no larger than tanh of its c."""
     tensors = returned if isinstance(returned, tuple | list) else (returned,)
     letters = list(kind.states)
     if len(tensors) == 2 and not bool((tensors[0].abs() <= tensors[1].tanh().abs()).all()):

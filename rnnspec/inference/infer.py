@@ -129,7 +129,7 @@ def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -
 
 
 def _declare_ending(target: Target, found: Inferred, ending: Ending) -> Inferred:
-    """Return the adapter of a layer, from that of the module around it that calls prefixes."""
+    """Return the adapter of a layer, from the adapter of a module around it that calls prefixes."""
     declared = found.declaration
     needing = set(map(str, NEED_OUTPUT))
     lacks = {name: why for name, why in declared.lacks.items() if name not in needing}

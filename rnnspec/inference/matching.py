@@ -126,7 +126,7 @@ def _match_all(trial: Trial) -> tuple[Assignment, list[str]]:
 
 def _match(found: Assignment, name: str) -> bool:
     """Assign a parameter if a candidate explains its effect, and return whether there is one."""
-    # A parameter without an effect so far would be compared with all its candidates in vain.
+    # Skip parameters without an effect so far: no candidate could be excluded.
     if not _list_visible(found, [(name,)]):
         return False
     candidates = _list_left(found, name)
@@ -218,8 +218,8 @@ def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -
         if before is None or results is None:
             continue
         got, expected = results
-        # Require an effect: weights that change nothing yet, such as those of the reset gate alone,
-        # agree without being right.
+        # Require an effect: weights that change nothing yet, such as the reset gate's alone, agree
+        # without being right.
         if found.trial.agrees(got, expected) and _differs(before[0], got):
             found.chosen.update(choice)
             return True

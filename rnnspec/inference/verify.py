@@ -230,7 +230,7 @@ def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Ve
         deviations[ONE_LAYER] = found.text
     elif found := find_difference(adapter, config, trial.dtype, gives_state=False):
         deviations[NO_STATE] = found.text
-    # A layer that fails without a state would do so with every argument: report that once.
+    # A layer that fails without a state would fail with every argument: report that once.
     find = find_difference if NO_STATE in deviations else find_difference_in_any
     lacks = dict(declaration.lacks)
     for name, changes in CHANGES.items():

@@ -70,7 +70,7 @@ def make_sent_job(
 ) -> Job:
     """Return the job of a check whose target and options are pickled for the workers.
 
-    Workers import `prepare` by its name. The limits are those of `make_job`. Raises TargetError, or
+    Workers import `prepare` by its name. See `make_job` for the limits. Raises TargetError, or
     NotImportableError if the target is defined in a function or in the main program.
     """
     label = target if isinstance(target, str) else resolve_target(target).label

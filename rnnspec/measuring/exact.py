@@ -29,7 +29,7 @@ from rnnspec.oracle.stack import (
 WideArray = NDArray[np.floating[Any]]
 
 WIDER = 2.0**-10
-"""The largest unit roundoff of the wider numbers, relative to that of the measured dtype."""
+"""The largest unit roundoff of the wider numbers, as a multiple of the measured dtype's."""
 
 
 def choose_numbers(dtype: DType) -> type[np.floating[Any]] | None:

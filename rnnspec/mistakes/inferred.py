@@ -34,7 +34,7 @@ from rnnspec.mistakes.steps import change_in_first_layer
 from rnnspec.oracle import Array
 from rnnspec.reference.values import Functions, TensorChange, change_values
 
-# Newton's method doubles the digits each time: 1, 2, 4 and 8, of which 3 are needed.
+# Newton's method doubles the digits each time: 1, 2, 4 and 8. Three digits are needed.
 ITERATIONS = 4
 # Half the digits of float64 are left for the slope.
 START = 1e-6

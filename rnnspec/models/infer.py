@@ -144,11 +144,11 @@ def infer_interface(
 ) -> Interface:
     """Return the input of a model. Values that you give are used, and the others are inferred.
 
-    The vocabulary is that of the first `nn.Embedding`. Without an embedding, the number of features
-    is the `input_size` of the first recurrent layer or cell, or the input width of the first
-    `nn.Linear` or `nn.Conv1d` if such layers lead to it. The padding id is the `padding_idx` of the
-    first embedding. Raises CannotInfer if the model has neither an embedding nor a recurrent layer
-    or cell, or if both `vocabulary` and `features` are given.
+    The vocabulary is taken from the first `nn.Embedding`. Without an embedding, the number of
+    features is the `input_size` of the first recurrent layer or cell, or the input width of the
+    first `nn.Linear` or `nn.Conv1d` if such layers lead to it. The padding id is the `padding_idx`
+    of the first embedding. Raises CannotInfer if the model has neither an embedding nor a recurrent
+    layer or cell, or if both `vocabulary` and `features` are given.
     """
     notes: list[str] = []
     is_given = vocabulary is not None or features is not None

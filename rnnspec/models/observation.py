@@ -75,7 +75,7 @@ class ModelObservation:
     ) -> Tensor:
         """Draw token ids, or features in the model's dtype, on the device of the observation.
 
-        The default sizes are those of the case.
+        Unless you pass sizes, they are taken from the case.
         """
         inputs = Inputs(self.interface, batch or self.case.batch, steps or self.case.steps)
         dtype = self.interface.dtype or torch.get_default_dtype()

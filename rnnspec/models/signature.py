@@ -223,7 +223,7 @@ def list_calls_with_answers(
 def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:
     """Return expressions that call a model, most likely first.
 
-    They pass lengths, masks and ratios wherever these are accepted, and other arguments only if
+    They pass lengths, masks and ratios if these are accepted, and other arguments only if
     required.
     """
     required = [each for each in arguments if each.is_required]

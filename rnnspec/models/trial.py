@@ -368,7 +368,7 @@ def infer_call(
 ) -> tuple[Interface, Readout]:
     """Return the interface with its call, its layout and its sizes, and how often it predicts.
 
-    The arguments and the exceptions are those of `find_call`.
+    The arguments and the exceptions are the same as for `find_call`.
     """
     found = find_call(
         model, interface, batch_first=batch_first, readout=readout, expression=expression

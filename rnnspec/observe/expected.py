@@ -89,7 +89,7 @@ class Expected:
     """The expected results and gradients of a case and their bounds, each computed on first use.
 
     `masks` holds the dropout multipliers of each layer, (T, N, D * H_out). `rounding` names the
-    rounding model, by default that of the case.
+    rounding model; unless you pass it, the case decides.
     """
 
     def __init__(

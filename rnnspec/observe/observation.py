@@ -232,9 +232,9 @@ class Observation:
     ) -> oracle.Certificate | None:
         """Return the required result of each step, computed from the layer's own previous state.
 
-        Returns None if the results do not contain these states. The default rounding is that of the
-        case. If you set `is_usual`, the bound is that of usual errors, see `oracle.certify`. Raises
-        Failure if the result with the states cannot be observed.
+        Returns None if the results do not contain these states. Unless you pass a rounding model,
+        the case decides. If you set `is_usual`, the bound covers only usual errors, see
+        `oracle.certify`. Raises Failure if the result with the states cannot be observed.
         """
         problem = self.expected.problem
         name, chosen = oracle.name_shown(problem), rounding or self.expected.rounding

@@ -214,7 +214,7 @@ def _propagate_error(
     alive: Flags,
     rounding: Rounding,
 ) -> LayerError:
-    """Return the errors of a layer, from those of its input and of its own sums, and `seen`."""
+    """Return the errors of a layer, from the errors of its input and of its sums, and `seen`."""
     read, sums, seen = given
     bound_step = cell.bound_forward(layer, rounding)
     projection = None

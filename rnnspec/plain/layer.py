@@ -28,7 +28,7 @@ class Plain(Checks):
     """The changes to named values of the loop that the class itself declares."""
 
     all_changes: ClassVar[Changes] = NOTHING
-    """The changes that the class and its bases declare, those of the first base last."""
+    """The changes that the class and its bases declare; the changes of the first base come last."""
 
     def __init_subclass__(cls, **named: Any) -> None:
         """Collect the changes: a class made of two bugs makes the changes of both."""

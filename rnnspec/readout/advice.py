@@ -173,7 +173,7 @@ def _check_padding(readout: ReadoutMap) -> Iterator[Advice]:
 def _write_padding_remedy(tap: Tap, readout: ReadoutMap) -> str:
     """Return code that keeps padding out of labels, of attention and pooling, or of states.
 
-    The code does not pack the input if the model does so already.
+    The code does not pack the input if the model packs it already.
     """
     layer = tap.layer
     layout = f"batch_first={layer.batch_first}"

@@ -44,7 +44,7 @@ def _format_verdict(report: Report) -> str:
 
 
 def _name_contract(report: Report) -> str:
-    """Return the name of the contract: that of a kind of layer, or of models."""
+    """Return the name of the contract, which is about a kind of layer or about models."""
     if report.kind not in KINDS:
         return "the contract of models"
     return f"the contract of {KINDS[report.kind].page}"

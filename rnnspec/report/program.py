@@ -340,7 +340,7 @@ def choose_entries(target: Target, case: Case, fixed: Mapping[str, Any] | None, 
 
 
 def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
-    """Return the last lines to try, starting with those of the rule.
+    """Return the last lines to try, starting with the rule's own.
 
     Random results are not compared. If the subject was stopped in another step than the call, a
     backward pass may show it.
@@ -667,7 +667,7 @@ def _write_earlier_call(arguments: str, case: Case) -> str:
 
 
 def _write_other_call(case: Case) -> str:
-    """Return the lines of an earlier call on values other than those of the program."""
+    """Return the lines of an earlier call on values that the program does not use otherwise."""
     x = _write_random("randn", case.shape, case)
     if case.is_packed:
         x = case.layout.pack_code(x, case.lengths, batch_first=case.config.batch_first)

@@ -27,7 +27,7 @@ class RuleText:
     needs    the features without which it cannot be checked
     kinds    the kinds of layer and cell to which it applies
 
-    Other fields are those of `rnnspec.rulekit.rule.Rule`.
+    For the other fields, see `rnnspec.rulekit.rule.Rule`.
     """
 
     id: str

@@ -19,7 +19,7 @@ SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 LEVELS = {Level.MUST: "error", Level.SHOULD: "warning", Level.NOTE: "note"}
-"""The level of a result in SARIF, by that of its rule."""
+"""The level of a result in SARIF, by the level of its rule."""
 ANNOTATIONS = {"error": "error", "warning": "warning", "note": "notice"}
 """The command of GitHub by the level of SARIF."""
 
@@ -59,7 +59,7 @@ def format_sarif(report: Report) -> str:
 
 
 def _list_shown(report: Report) -> list[tuple[Result, FaultSummary | None]]:
-    """Return the results that name a fault, and those of stale deviations."""
+    """Return the results that name a fault, and the results of stale deviations."""
     faults = [(report.result(each.rule), each) for each in report.faults]
     stale = [each for each in report.results if each.verdict is Verdict.STALE]
     return [*faults, *((each, None) for each in stale)]

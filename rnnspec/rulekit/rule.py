@@ -321,11 +321,11 @@ def rule(
 
     The default id joins the names of your module and function, with dashes for underscores. Write
     the function's docstring in three paragraphs: the requirement, how it is checked, and the
-    mistakes that it finds ("Catches ..."). The default part is that of the theme, and `presupposes`
-    adds to the part's facts. Use `of_cells` for the requirement of a cell if the layer's does not
-    fit. Your rule passes only if it held in each of `spans`. Raises ValueError if there is no
-    clause, their levels differ, the docstring lacks a paragraph, the theme does not exist, the id
-    is taken, or a name in `about` is neither an axis nor a size.
+    mistakes that it finds ("Catches ..."). Unless you pass `part`, the theme decides it, and
+    `presupposes` adds to the part's facts. Use `of_cells` for the requirement of a cell if the
+    layer's does not fit. Your rule passes only if it held in each of `spans`. Raises ValueError if
+    there is no clause, their levels differ, the docstring lacks a paragraph, the theme does not
+    exist, the id is taken, or a name in `about` is neither an axis nor a size.
     """
     found = _find_clauses(clauses)
 

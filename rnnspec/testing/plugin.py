@@ -111,7 +111,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _list_annotations(reporter: Any) -> Iterator[str]:
     """Yield the commands by which GitHub shows each fault on the line of the test that found it.
 
-    There are none elsewhere, or if the plugin that does so for every test is installed.
+    There are none outside such jobs, and none if you have installed the plugin that annotates every
+    failed test.
     """
     is_job = os.environ.get("GITHUB_ACTIONS") == "true"
     if not is_job or reporter.config.pluginmanager.has_plugin(OTHER_ANNOTATIONS):

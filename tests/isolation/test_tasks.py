@@ -153,7 +153,7 @@ class KeptInTime:
         return [(None, each) for each in self.answers]
 
 
-def test_task_is_ended_at_its_deadline_with_what_it_has_kept() -> None:
+def test_task_that_reaches_its_deadline_returns_the_results_that_it_has_kept() -> None:
     later = time.monotonic() + 60
     assert _await_value(KeptInTime("so far", later), None) == "so far"  # type: ignore[arg-type]
     with pytest.raises(TargetError, match="limit of time was reached before any call"):

@@ -187,8 +187,8 @@ def parameters(observation: ModelObservation) -> None:
 def samples(observation: ModelObservation) -> None:
     """The prediction for a sample uses the layer's outputs and states of that sample.
 
-    The dimensions of the layer's input are compared with those of the batch, and gradients show
-    which samples' outputs and states a prediction uses.
+    The dimensions of the layer's input are compared with the dimensions of the batch, and gradients
+    show which samples' outputs and states a prediction uses.
 
     Catches a forgotten `batch_first=True`, `h_n.view(batch, -1)`, and outputs in the wrong order.
     """

@@ -360,12 +360,12 @@ def list_wrong_cell_layers(observation: Observation) -> list[InvalidCall]:
 
 
 def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
-    """Return calls with an h_0 whose batch dimension is not that of the input."""
+    """Return calls with an h_0 whose batch dimension differs from the input's."""
     return _resize_batch(observation, HIDDEN)
 
 
 def list_wrong_cell_batches(observation: Observation) -> list[InvalidCall]:
-    """Return calls with a c_0 whose batch dimension is not that of the input."""
+    """Return calls with a c_0 whose batch dimension differs from the input's."""
     return _resize_batch(observation, CELL)
 
 

@@ -1,4 +1,4 @@
-"""Last lines of programs that compare the accuracy of a layer with that of torch's own.
+"""Last lines of programs that compare the accuracy of a layer with torch's own layer.
 
 The layer's errors may be twice as large, or 8 roundoffs, which the rules never report: far less
 than sums of many terms lose in 16 bits.
@@ -74,7 +74,7 @@ def compare_results_alone(snippet: Snippet) -> Snippet | None:
 
 
 def compare_errors(name: str, case: Case) -> Snippet:
-    """Return lines that fail if a result or gradient is less accurate than that of torch's layer.
+    """Return lines that fail if a result or gradient is less accurate than with torch's layer.
 
     `name` is the name of a result, of an initial state or of a parameter, or "input". The lines use
     the numbers of the program.
