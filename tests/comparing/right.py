@@ -72,6 +72,8 @@ def run_gru(rnn, x, h0):
 ROUND = '''
 def tf32(x):
     """Return x with ten bits behind the first, as a tensor core reads it."""
+    if x.dtype is not torch.float32:  # two numbers of 16 bits would be read as one
+        return x
     whole = x.detach().contiguous().view(torch.int32)
     return x + (((whole + 0x1000) & -0x2000).view(torch.float32) - x).detach()
 '''

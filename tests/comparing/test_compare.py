@@ -67,11 +67,22 @@ def test_weights_are_not_to_blame_if_samples_are_exchanged(tmp_path: Path) -> No
     assert [each.cause for each in report.faults] == [str(Cause.MIXES)]
 
 
-@pytest.mark.parametrize("name", ["split-products", "sums-in-blocks"])
+@pytest.mark.parametrize("name", ["split-products", "sums-in-blocks", "tf32"])
 def test_a_sample_of_right_candidates_is_accepted(tmp_path: Path, name: str) -> None:
     right = RIGHT[name]
-    report = compare(tmp_path, right.form, right.body, right.before, small=True)
+    report = compare(
+        tmp_path, right.form, right.body, right.before, small=True, precision=str(right.precision)
+    )
     assert report.ok, str(report)
+
+
+def test_candidate_that_reads_two_numbers_of_16_bits_as_one_is_found(tmp_path: Path) -> None:
+    """With two units, the pair is broadcast to both; with any other number, the call raises."""
+    right = RIGHT["tf32"]
+    before = right.before.replace("x.dtype is not torch.float32", "False")
+    assert before != right.before
+    report = compare(tmp_path, right.form, right.body, before, small=True, precision="tf32")
+    assert [each.cause for each in report.faults] == [str(Cause.HALVES)]
 
 
 def test_a_grader_gets_data_from_a_process_of_its_own(tmp_path: Path) -> None:
