@@ -27,12 +27,12 @@ REDUCED = {"16 bits (float16) or TF32": 2.0**-11, "bfloat16": 2.0**-8}
 # In wrong candidates that round, the errors were between a third and three times the
 # effect of rounding weights and inputs: states are rounded too, or the weights alone.
 LEAST_LIKE, MOST_LIKE = 0.125, 4.0
-"""So many times the effect of rounding weights and inputs the errors are if they are its effect."""
+"""Errors from rounding are between these multiples of the effect of rounding weights and inputs."""
 # Large beside the roundings of float32 and small beside those of fewer bits.
 NUDGE = 2.0**-14
 """Weights and inputs are changed by this part of them to see whether results follow in steps."""
 LEAST_APART = 0.25
-"""Results change in steps if their change differs from the right change by this share of it."""
+"""Results change in steps if their change is wrong by this share of the right change."""
 
 OF_FORM = {
     DifferenceKind.RAISES: Cause.RAISES,

@@ -39,16 +39,16 @@ from rnnspec.subjects.failures import Ended, EndOfProcess, Failure
 from rnnspec.subjects.settings import SettingValues, restore_settings, undo_changes
 
 MOST_DIFFERENTIATED = 2
-"""So many cases with a long memory are differentiated, besides the smallest one."""
+"""Number of cases with a long memory whose gradients are compared, besides the smallest case."""
 MOST_EXPLAINED = 4
-"""So many differences are explained; further ones seldom have another cause."""
-# A hundred calls or more are needed to see which inputs change a result.
+"""The search for differences ends after this number; more of them seldom have other causes."""
+# An explanation needs a hundred calls or more, to see which inputs change a result.
 MOST_PROBED = 5e9
-"""Differences are explained by a case with so much work at most, or by the smallest one."""
+"""The most work of a case by which a difference is explained."""
 UNUSED = 1000
-"""So much is added to the seed for inputs that no call has had before."""
+"""Added to the seed to draw inputs that no earlier call had."""
 LONGEST = 64
-"""Conditions for more samples or steps are found with so many, which takes less time."""
+"""Conditions are found with at most this size, since they are the same for larger ones."""
 STOPPING = (
     *(Cause.RAISES, Cause.FORM, Cause.SHAPE, Cause.DTYPE, Cause.READS_NOTHING),
     *(Cause.EARLIER_CALL, Cause.SAME_ADDRESS, Cause.RANDOM),
@@ -67,7 +67,7 @@ HIDING = (
 class CandidateFinding:
     """A fault of the candidate: its cause, the case that shows it, and the difference there.
 
-    `is_avoided` says whether the fault no longer shows in later cases.
+    `is_avoided` is whether later cases avoid the fault, so that they can show others.
     """
 
     part: ComparisonPart
@@ -81,15 +81,19 @@ class CandidateFinding:
 
 @dataclass
 class Comparison:
-    """A comparison under way: the modules, and the faults and remarks that were found.
+    """A comparison in progress: the two modules, and the faults and remarks found so far.
 
-    keep         receives the comparison whenever more is known
-    small        small sizes that the reference takes; both take the sizes `base`
-    refused      sizes that only the candidate refuses
-    remembering  small cases in which the two agree, with conditions under which what was read is
-                 kept for long
-    compared     the parts that are done
-    is_cut       whether the time was over before all parts were
+    keep         a function that receives the comparison whenever it has found more
+    small        small sizes that the reference takes
+    base         small sizes that both take
+    rows         the sizes at which both were called
+    refused      sizes that only the candidate refuses, with its error
+    remembering  small cases without a difference, whose weights make memory long
+    compared     the parts that are finished
+    part         the part in progress
+    is_cut       whether the time was over before all parts were finished
+    explained    the number of differences whose cause was looked for
+    cases        the number of cases
     """
 
     pair: Pair
@@ -270,10 +274,9 @@ class Comparison:
                 self.remembering.append(case)
 
     def is_shown(self, sizes: Sizes) -> bool:
-        """Return whether sizes are at least as large as where some known fault shows.
+        """Return whether a known fault shows at these sizes, because it shows at smaller ones.
 
-        A fault that shows at all sizes hides whatever else is wrong, unless its part of the inputs
-        is left out from then on.
+        Such a fault hides all others, unless later cases avoid it.
         """
         return any(
             all(sizes[name] >= size for name, size in each.case.sizes.items())
@@ -284,16 +287,16 @@ class Comparison:
     def count_draws(self, row: SizeRow) -> int:
         """Return how often roundings are drawn at a row of sizes.
 
-        Many numbers show an error in fewer draws. The reference rounds as float32 does, so its own
-        error is enough for that precision only.
+        Large rows have many numbers, so that the error of the reference in float32 is enough. It is
+        not enough for TF32, to which the reference does not round.
         """
         return max(0 if row.is_large else DRAWS, self.pair.precision is not Precision.IEEE)
 
     def choose_conditions(self, row: SizeRow, search: ConditionSearch) -> Iterator[NumberCondition]:
-        """Yield the conditions at sizes under which the reference shows its dependence.
+        """Yield the conditions for a row: those that show what the reference depends on.
 
-        The most useful come first, so that differences are explained under them. They are
-        found at small sizes, where the links are that there are to see.
+        The most useful condition comes first, because differences are explained under it.
+        Conditions are found at small sizes, where measuring them takes little time.
         """
         if row.is_largest:
             yield from (*search.useful[:1], AS_BUILT)[: 1 if row.is_once else 2]
@@ -313,7 +316,7 @@ class Comparison:
                 yield from MAGNITUDES
 
     def compare_all_gradients(self) -> Iterator[ExplainedCause]:
-        """Yield how gradients differ in the first of a few cases where they do."""
+        """Yield how gradients differ, for the first of a few cases that shows it."""
         once = replace(self.pair, draws=1)  # the other cases are larger, and have more numbers
         longer = [(once, case) for case in self.remembering[:MOST_DIFFERENTIATED]]
         for pair, case in ((self.pair, self.case), *longer):
@@ -322,7 +325,7 @@ class Comparison:
                 return
 
     def trace(self) -> None:
-        """Remark which sizes the candidate refuses or were too much, and whose code it runs."""
+        """Add remarks on sizes that are refused or too large, and on the code that runs."""
         original = self.pair.recipe.original
         refused = [sizes for sizes, _ in self.refused]
         if original not in [*refused, *(row.sizes for row in self.rows)] and not self.findings:
@@ -344,7 +347,7 @@ class Comparison:
         return compare_case(pair or self.pair, case, draws)
 
     def add_difference(self, case: PairCase, difference: ResultDifference) -> None:
-        """Add the finding that a difference is a part of, on the smallest sizes that show it."""
+        """Add a finding for a difference, at the smallest sizes that show it."""
 
         def fails(sizes: Sizes) -> bool:
             try:
@@ -372,9 +375,9 @@ class Comparison:
         self.add(found, least, smaller)
 
     def choose_wider(self, case: PairCase, least: PairCase) -> PairCase:
-        """Return a case that shows the same difference in more numbers, but is not much work."""
+        """Return a case that shows the same difference in more numbers, without much work."""
         wider = {name: max(size, self.base[name]) for name, size in least.sizes.items()}
-        # Where a number must be odd to show it, that of the base is even.
+        # A difference may show at odd sizes only, and those of the base may be even.
         more = {name: size + 1 for name, size in wider.items()}
         for sizes in (self.base, wider, more, case.sizes):
             larger = replace(case, sizes=sizes)
@@ -392,10 +395,10 @@ class Comparison:
         difference: ResultDifference | None = None,
         pair: Pair | None = None,
     ) -> None:
-        """Add a remark, or a finding unless there is one of the same cause, or a better one.
+        """Add a remark, or a finding with a cause that is not known yet.
 
-        Inputs that the candidate ignores are zeros from then on, so that other faults show. `pair`
-        is that of the case, if it is another one.
+        If the candidate ignores inputs, these are zeros in all later cases, so that other faults
+        show. `pair` is the pair of the case, if it is not the current one.
         """
         cause, case, pair = found.cause, found.case or case, pair or self.pair
         if isinstance(cause, RemarkKey):

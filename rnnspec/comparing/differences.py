@@ -30,8 +30,8 @@ from rnnspec.subjects.failures import Ended, Failure, Unsupported
 class DifferenceKind(Enum):
     """The kind of a difference: in the form of the results, or in their numbers.
 
-    RAISES is an exception that says nothing about why, and REFUSES one by which code says that it
-    does not take something: AssertionError, ValueError or NotImplementedError.
+    REFUSES is one of the exceptions with which code refuses an argument: AssertionError, ValueError
+    or NotImplementedError. RAISES is any other exception.
     """
 
     RAISES = "raises"
@@ -44,7 +44,7 @@ class DifferenceKind(Enum):
 
 @dataclass(frozen=True)
 class ResultDifference:
-    """A difference: its kind, a description, the exception if there is one, and tolerances."""
+    """A difference: its kind, a description, the exception if any, and the tolerances."""
 
     kind: DifferenceKind
     text: str
@@ -69,7 +69,8 @@ def describe_failure(failure: Failure) -> ResultDifference:
 def compare_case(pair: Pair, case: PairCase, draws: int | None = None) -> ResultDifference | None:
     """Return the first difference of the two in a case, or None.
 
-    `draws` is that of `Pair.compute_expected`. Raises Failure if the reference refuses the case.
+    `draws` is an argument of `Pair.compute_expected`. Raises Failure if the reference refuses the
+    case.
     """
     given = pair.make_given(case)
     with ExitStack() as stack:
@@ -121,12 +122,12 @@ def _find_largest(name: str, values: Tensor) -> tuple[str, tuple[int, ...]]:
 
 
 def are_near(single: ResultTensors, got: ResultTensors) -> bool:
-    """Return whether results are so near those of the reference in float32 that they are right.
+    """Return whether results are right because they are near those of the reference in float32.
 
-    A result that is no further from them than `SLACK` - 2 roundings of the largest number is within
-    the tolerance, whatever the error of the reference is: with the error e, a rounding u of the
-    largest number and the tolerance `SLACK` * max(e, u), it is at most (`SLACK` - 2) * u + e away
-    from the exact result. So nothing is computed in float64 for most right candidates.
+    Results within (`SLACK` - 2) * u of the reference in float32, where u is one rounding of the
+    largest number, are within the tolerance whatever the error e of the reference is: they are at
+    most (`SLACK` - 2) * u + e away from the exact results, and the tolerance is `SLACK` * max(e,
+    u). So most right candidates need no call in float64.
     """
     return single.keys() == got.keys() and all(
         is_near(each, got[name]) for name, each in single.items()
@@ -189,7 +190,7 @@ def _compare_tensor(
 
 
 def find_wrong(exact: Tensor, got: Tensor, tolerance: float) -> Tensor:
-    """Return where numbers are further than a tolerance from exact ones, or not finite alone."""
+    """Return where numbers are further than a tolerance from the exact ones."""
     wide = got.double()
     same = (wide == exact) | (wide.isnan() & exact.isnan())
     return ~(same | ((wide - exact).abs() <= tolerance))

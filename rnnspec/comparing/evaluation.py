@@ -33,8 +33,8 @@ ResultTensors = dict[str, Tensor]
 # 4.5 times what the reference's own rounding and one rounding in each weight and input give; in
 # candidates that compute in 16 bits, it was more than 7000 times that.
 SLACK = 32.0
-"""So many times the measured error of the reference a candidate may be away from it."""
-# One draw may leave a result of few numbers where it is.
+"""The tolerance as a multiple of the measured error of the reference."""
+# A single draw may not change a result that has few numbers.
 DRAWS = 3
 """How often roundings are drawn to measure their effect."""
 
@@ -268,7 +268,7 @@ class Pair:
     def find_move(self, sizes: Sizes, reference: nn.Module, candidate: nn.Module) -> Move:
         """Return how weights are moved between two modules, which is found once for their shapes.
 
-        Both are built in float64 for that, in which random numbers differ from each other.
+        Both are built in float64 for that, since random numbers of that type differ.
         """
         if self.move.how not in BY_SIZES:
             return self.move

@@ -70,7 +70,7 @@ class ExplainedCause:
     """A cause or a remark, and the same in words for this candidate.
 
     unread     the positions of the inputs that are not read
-    case       the case in which it shows, if it is another case than that of the question
+    case       the case that shows it, if it is not the case of the question
     tolerance  that of a gradient that is wrong
     """
 

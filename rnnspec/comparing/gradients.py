@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from rnnspec.comparing.differences import find_wrong, is_near
+from rnnspec.comparing.differences import are_near, find_wrong
 from rnnspec.comparing.evaluation import (
     SLACK,
     UNITS,
@@ -51,7 +51,9 @@ def compare_gradients(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
     if not got:
         yield ExplainedCause(RemarkKey.NO_GRADIENTS, "its results have no gradients")
         return
-    if _are_near(_rename(pair, case, single), got):
+    theirs = {name: each for name, each in _rename(pair, case, single).items() if each is not None}
+    ours = {name: each for name, each in got.items() if name in theirs and each is not None}
+    if are_near(theirs, ours):
         return
     exact = _differentiate_reference(pair, case, given, wide=True)
     others = [single] + [
@@ -73,26 +75,23 @@ def compare_gradients(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
         mine = got.get(name)
         if each is not None and mine is not None:
             tolerance = _choose_tolerance(each, [other[name] for other in errors])
-            wrong = find_wrong(each, mine, tolerance)
-            if bool(wrong.any()):
-                label = _list_names(pair, case, [name])
-                gap = float((mine.double() - each).abs().nan_to_num(torch.inf).max())
-                times = gap / tolerance if tolerance else torch.inf
-                text = (
-                    f"the gradient of {label} is wrong ({times:.2g} times the tolerance, "
-                    f"{int(wrong.sum())} of {wrong.numel()} numbers)"
-                )
+            text = _describe_wrong(_list_names(pair, case, [name]), each, mine, tolerance)
+            if text:
                 yield ExplainedCause(Cause.GRADIENT, text, tolerance=tolerance)
                 return
 
 
-def _are_near(single: Gradients, got: Gradients) -> bool:
-    """Return whether gradients are right by those of the reference in float32 alone."""
-    for name, each in single.items():
-        mine = got.get(name)
-        if each is not None and (mine is None or not is_near(each, mine)):
-            return False
-    return True
+def _describe_wrong(label: str, exact: Tensor, got: Tensor, tolerance: float) -> str:
+    """Return a description of a wrong gradient, or an empty text if it is right."""
+    wrong = find_wrong(exact, got, tolerance)
+    if not bool(wrong.any()):
+        return ""
+    gap = float((got.double() - exact).abs().nan_to_num(torch.inf).max())
+    times = gap / tolerance if tolerance else torch.inf
+    return (
+        f"the gradient of {label} is wrong ({times:.2g} times the tolerance, "
+        f"{int(wrong.sum())} of {wrong.numel()} numbers)"
+    )
 
 
 def _choose_tolerance(exact: Tensor, others: list[Tensor | None]) -> float:

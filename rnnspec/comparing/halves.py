@@ -15,10 +15,10 @@ from rnnspec.subjects.failures import Ended, Failure
 # Two modules that round to 16 bits in other places differ by about the error of one of them: in the
 # right candidates of the tests by at most 2.1 times it.
 SLACK_OF_HALVES = 8.0
-"""So many times the error of the reference in 16 bits a candidate may be away from it."""
+"""The tolerance as a multiple of the error of the reference in 16 bits."""
 # At one part in four, a result that is half as large as it should be would pass soon.
 LARGEST_ERROR = 0.25
-"""A tolerance of more than this part of the largest result says nothing."""
+"""Results are not compared if the tolerance is a larger part of the largest result."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ HALVES = tuple(
 
 
 def find_wrong_halves(pair: Pair, case: PairCase) -> list[str]:
-    """Return the uses in 16 bits in which the candidate's numbers are wrong, in words.
+    """Return the uses in 16 bits for which the candidate's numbers are wrong, in words.
 
     A use that the reference or the candidate refuses is left out.
     """

@@ -11,13 +11,13 @@ from rnnspec.comparing.sizes import Sizes
 
 # It takes a few seconds, most of them in float64.
 MOST_MINIMISING = 6e10
-"""So much work is done to find the smallest sizes that show a difference."""
+"""The most work of the search for the smallest sizes that show a difference."""
 
 
 def minimise(pair: Pair, largest: Sizes, base: Sizes, fails: Callable[[Sizes], bool]) -> Sizes:
-    """Return the smallest sizes that fail which a certain amount of work finds.
+    """Return the smallest sizes that fail, as far as they are found without too much work.
 
-    The largest sizes do. The base sizes are tried first.
+    The largest sizes fail. The base sizes are tried first.
     """
     sizes, spent = dict(largest), 0.0
 
@@ -40,9 +40,9 @@ def minimise(pair: Pair, largest: Sizes, base: Sizes, fails: Callable[[Sizes], b
 
 
 def _find_least(largest: int, fails: Callable[[int], bool]) -> int:
-    """Return the least number found that fails, by halving the distance to the largest, which does.
+    """Return the least number that fails, found by bisection; the largest number fails.
 
-    Small numbers are tried first.
+    The numbers 1, 2 and 3 are tried first.
     """
     for number in (1, 2, 3):
         if number < largest and fails(number):

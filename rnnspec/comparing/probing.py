@@ -13,7 +13,7 @@ from rnnspec.comparing.evaluation import ExpectedResults, Pair, PairCase, Result
 from rnnspec.comparing.sizes import Arguments
 
 MOST_INDICES = 48
-"""The most indices of a dimension that are all changed; of more, a few near both ends are."""
+"""In a dimension of up to this size, all indices are changed; otherwise some near its ends."""
 # A candidate may limit large numbers, and give the same for all of them.
 FACTORS = (30.0, 1.0, 0.1)
 """How large the numbers are that are put into an input, relative to its own."""

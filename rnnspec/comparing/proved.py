@@ -29,11 +29,11 @@ from rnnspec.subjects.documented import find_documented_kind, load_documented
 
 ROUNDING = oracle.ROUNDINGS["float32"]
 MOST_PROVED = 16
-"""Bounds are computed for sizes of up to so much, which takes a hundredth of a second."""
+"""The largest size for which bounds are computed, which takes a hundredth of a second."""
 # The bound holds for exact results. Those of the reference in float64 are off by the same sums with
 # roundings that are 2**29 times as small.
 ALLOWED = 1 + 2.0**-20
-"""So many times the bound a result may be away from that of the reference in float64."""
+"""The distance allowed from the results of the reference in float64, as a multiple of the bound."""
 
 
 class Proof(NamedTuple):

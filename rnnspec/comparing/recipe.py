@@ -132,7 +132,7 @@ class Recipe:
                 names[name] = self.original[name]
 
     def list_namespaces(self) -> list[ModuleType]:
-        """Return the Python modules in which the two are defined."""
+        """Return the Python modules that define the two."""
         sides = (self.reference, self.candidate)
         return [each.namespace for each in sides if each.namespace is not None]
 

@@ -13,14 +13,15 @@ from rnnspec.comparing.sizes import Sizes
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.failures import Ended
 
-# The first sizes that are tried instead of the original ones. They differ, so that a dimension is
-# known by its size, and leave room for a sample, a step or a unit that is treated in another way.
+# The first sizes that are tried instead of the original ones. They differ from each other, so that
+# a size identifies its dimension, and they are large enough that a sample, a step or a unit can be
+# treated unlike the others.
 SMALL = (3, 5, 4, 6, 7, 8, 9, 10, 11, 12, 13)
 OTHER = (4, 7, 6, 3, 8, 5, 9, 11, 10, 13, 12)
 # Blocks of up to 128 leave a remainder.
 UNEVEN = (135,) * len(SMALL)
-# Numbers of layers and of directions are among them. A stack of two shows the same faults as one
-# of six, and forgets less.
+# Original sizes of up to FEW may be numbers of layers or directions. They become TWO: two layers
+# show the same faults as six, and forget less.
 FEW, TWO = 8, 2
 # A recurrent loop over this many products takes some hundredths of a second in float64.
 LARGE_PRODUCTS = 5e8
@@ -29,32 +30,33 @@ LARGE_PRODUCTS = 5e8
 # seconds, so that a busy machine has the same report. A case takes one call of the candidate and of
 # the reference, and one of the reference in float64, which counts twice.
 CALLS = 4
-"""So many calls a case is worth."""
+"""The work of a case, as a number of calls in float32."""
 OPERATION = 2e5
-"""A call of a function of torch takes at least as long as so many products: 7 microseconds."""
+"""The number of products that take as long as the shortest call of a function of torch, 7 us."""
 # Six layers of 256 units at 512 steps and 10 samples are 7e10, and of 512 units 2.6e11. With more
 # than 7e10 here, the comparison of a stack of 512 units takes more than 10 seconds.
 MOST_WORK = 7e10
-"""So much work a case may be."""
-# Up to a minute, but for more than six layers of 512 units and 10 samples only.
+"""The most work of a case."""
+# Up to a minute, but only for more than six layers of 512 units and 10 samples.
 MOST_WORK_OF_ORIGINAL = 1e12
-"""So much work the case with the original sizes may be."""
+"""The most work of the case with the original sizes, if they are tried once."""
 MOST_WORK_OF_FEW = MOST_WORK / 4
-"""So much work the cases with few samples and original sizes may be together."""
+"""The most work of all cases with two samples and otherwise original sizes together."""
 FEW_SAMPLES = 7
-"""Fewer samples take as long, since the weights are read from memory for each step."""
+"""A call with fewer samples takes as long, since each step reads the weights from memory."""
 MOST_PARAMETERS, MOST_PARAMETERS_OF_ORIGINAL = 4e7, 1e8
-"""So many parameters the reference may have; it is copied several times, in float64 too."""
+"""The most parameters of the reference, which is copied several times, also in float64."""
 CAPS = (1024, 512, 256, 128, 64, 32, 16)
 """The limits of original sizes, one after the other, if they take too long."""
 
 
 @dataclass(frozen=True)
 class SizeRow:
-    """Sizes at which the two are compared; large ones are near the original sizes.
+    """Sizes at which the two are compared.
 
-    With as many samples or steps as the file has, a call takes longest, and if it is more than
-    `MOST_WORK`, it is made once.
+    is_large    whether a call takes long, as with sizes near the original ones
+    is_largest  whether these are the largest sizes
+    is_once     whether a case is more work than `MOST_WORK`, so that only one is compared
     """
 
     sizes: Sizes
@@ -77,9 +79,10 @@ def can_call(pair: Pair, sizes: Sizes) -> bool:
 
 
 def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
-    """Return small sizes with which the reference can be called, or original ones where it cannot.
+    """Return small sizes with which the reference can be called.
 
-    With more names than numbers, the rest stays as it is.
+    A size keeps its original value if the reference refuses the small one, or if there are fewer
+    numbers than names.
     """
     original = pair.recipe.original
     few = [name for name, size in original.items() if size <= FEW and name not in pair.free]
@@ -99,9 +102,10 @@ def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
 
 
 def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[SizeRow]:
-    """Yield the sizes to compare at, each once, of which the reference may refuse some.
+    """Yield the sizes at which the two are compared; the reference may refuse some of them.
 
-    `base` are the smallest that the candidate takes, and `small` the smallest for the reference.
+    `base` are the smallest sizes that the candidate takes, and `small` those that the reference
+    takes.
     """
     seen: list[Sizes] = []
     for row in (SizeRow(base), *_list_all(pair, small)):
@@ -116,6 +120,9 @@ def _list_all(pair: Pair, base: Sizes) -> Iterator[SizeRow]:
     yield SizeRow(base)
     yield SizeRow(choose_base(pair, OTHER))
     yield SizeRow(choose_base(pair, UNEVEN))
+    for name in pair.free:  # more samples or steps than the file has
+        if original[name] < UNEVEN[0]:
+            yield SizeRow({**base, name: UNEVEN[0]})
     for name in base:
         yield SizeRow({**base, name: 1})
     for name, size in original.items():
@@ -182,7 +189,7 @@ def estimate_work(pair: Pair, sizes: Sizes) -> float:
 
 
 def count_products(pair: Pair, sizes: Sizes) -> float:
-    """Return how many products a call with sizes takes, if each weight reads each row."""
+    """Return the number of products of a call, if each row is multiplied by each weight."""
     shapes = _list_shapes(pair, sizes)
     rows = max((s.numel() // s[-1] for s in shapes if len(s) > 1 and s[-1]), default=1)
     return float(count_parameters(pair, sizes) * rows)

@@ -25,7 +25,7 @@ from rnnspec.subjects.failures import Ended
 SEEN = 1e-5
 """An input is seen if numbers of its size move a result by so much, relative to the largest."""
 MOST_CONDITIONS = 3
-"""So many conditions are chosen, besides that of the constructor."""
+"""The most conditions that are chosen for a case, besides that of the constructor."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rnnspec.text import TextEnum
 LEAST_DIFFERENT = 0.9
 """This part of the numbers of a tensor must differ from each other to be found by their values."""
 MOST_SEEN = 10_000
-"""So many numbers of a tensor are compared with each other for that, at equal distances."""
+"""The most numbers of a tensor that are compared with each other for that, at equal distances."""
 
 
 class Moved(TextEnum):

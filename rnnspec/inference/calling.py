@@ -91,8 +91,8 @@ def find_interface(
     if ends:
         raise FinalStateError(
             f"it returns the final state alone, called as ({ends}), and no output of {width} units "
-            "for each step, without which the steps cannot be compared. Return both, or check it "
-            "as a model with `rnnspec check-model`"
+            "for each step, without which the steps cannot be compared. Return both, or "
+            "check it as a model with `rnnspec check-model`, or with `rnnspec compare`"
         )
     raise AdapterError(
         f"no call of it with an input of shape {_list_inputs(layouts)} returns an output of "

@@ -26,12 +26,16 @@ LAYER = "layer."
 
 @dataclass(frozen=True)
 class Ending:
-    """How a layer of a kind is called, and which final states it returns."""
+    """How a layer of a kind is called, and which final states it returns.
+
+    `is_cell_state` is whether its only result is larger than h of an LSTM can be.
+    """
 
     kind: Kind
     call: Form
     returns: Form
     batch_first: bool
+    is_cell_state: bool = False
 
     @property
     def takes_state(self) -> bool:
@@ -81,7 +85,7 @@ def find_ending(
                 if not is_final_state(returned, config):
                     continue
                 returns = parse_results(_describe(returned, kind), kind, ("h",))
-                ending = Ending(kind, form, returns, layout)
+                ending = Ending(kind, form, returns, layout, _is_cell_state(returned, kind))
                 if call == PLAIN:
                     plain = ending
                 # A state of another shape may pass, and give results of another shape.
@@ -92,6 +96,11 @@ def find_ending(
             except Failure:
                 continue
     return plain
+
+
+def _is_cell_state(returned: Any, kind: Kind) -> bool:
+    tensors = returned if isinstance(returned, tuple | list) else (returned,)
+    return kind.has_several_states and len(tensors) == 1 and bool((tensors[0].abs() > 1).any())
 
 
 def _describe(returned: Any, kind: Kind) -> str:

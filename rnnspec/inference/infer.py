@@ -109,7 +109,12 @@ def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> 
 
 
 def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred | None:
-    """Return the adapter of a layer that returns final states alone, or None if it has none."""
+    """Return the adapter of a layer that returns final states alone, or None if it has none.
+
+    Raises FinalStateError if it returns c_n alone, since h of the earlier steps is no function of
+    it.
+    """
+    is_cell_state = False
     build = make_builder(target.factory, constructor.names, constructor.extra)
     layout = False if "batch_first" in constructor.names else None
     best: Inferred | None = None
@@ -119,12 +124,21 @@ def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -
         ending = next(filter(None, endings), None)
         if ending is None:
             continue
+        if ending.is_cell_state:
+            # The states of nn.RNN with relu are large too, and its parameters have one gate.
+            is_cell_state = any(4 * HIDDEN_SIZE in each.shape for each in module.parameters())
+            continue
         try:
             found = _infer_layer(wrap_ending(target, ending), constructor, each)
         except (AdapterError, TargetError):
             continue
         if best is None or len(found.matched) > len(best.matched):
             best = _declare_ending(target, found, ending)
+    if is_cell_state and not (best and best.matched):
+        raise FinalStateError(
+            "it returns c_n alone, from which the output of a step cannot be computed. Return h_n "
+            "too, or compare it with a model that does the same with `rnnspec compare`"
+        )
     return best
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import rnnspec
 from rnnspec.adapters.adapter import PREFIXES
 from rnnspec.contract.features import Feature
+from rnnspec.errors import AdapterError
 from rnnspec.inference.describe import format_found
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.inferred import SearchOutcome
@@ -97,6 +98,44 @@ def test_second_direction_is_no_deviation_but_out_of_reach() -> None:
     assert not found.deviations
     assert found.adapter.unsupported[Feature.BIDIRECTIONAL] == PREFIXES
     assert found.declaration.returns == "h"
+
+
+class CellState(nn.Module):
+    """An LSTM of torch of which c_n is returned alone."""
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(input_size, hidden_size, num_layers)
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+        final: Tensor = self.rnn(x, (h, c))[1][1]
+        return final
+
+
+class AlwaysTwoDirections(nn.Module):
+    """A GRU of torch that has two directions, and returns h_n alone."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_size, hidden_size, bidirectional=True)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        final: Tensor = self.rnn(x, h)[1]
+        return final
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (CellState, "it returns c_n alone, from which the output of a step cannot be computed"),
+        (AlwaysTwoDirections, "it returns the final state alone"),
+    ],
+)
+def test_layer_whose_outputs_do_not_follow_is_refused_with_a_reason(
+    layer: type[nn.Module], reason: str
+) -> None:
+    with pytest.raises(AdapterError, match=rf"{reason}.* `rnnspec compare`"):
+        infer_adapter(resolve_target(layer))
 
 
 class ForgetsEarlySteps(LastState):

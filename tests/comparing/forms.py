@@ -1,6 +1,6 @@
-"""Ten models in the form that benchmarks of generated kernels have, as the source of files.
+"""Models in the form that benchmarks of generated kernels have, as the source of files.
 
-Each file has a class `Model` with one recurrent layer, `get_init_inputs` for its constructor and
+Each file has a class `Model` with a recurrent layer, `get_init_inputs` for its constructor and
 `get_inputs` for its call. They are written for these tests.
 """
 
@@ -61,6 +61,63 @@ def get_init_inputs():
     return [input_size, hidden_size, output_size]
 """
 
+TOKENS = """
+class Model(nn.Module):
+    def __init__(self, vocabulary, width, hidden_size):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.cell = nn.GRUCell(width, hidden_size)
+        self.read = nn.Linear(hidden_size, vocabulary)
+
+    def forward(self, tokens, state):
+        outputs = []
+        for step in self.embedding(tokens).unbind(1):
+            state = self.cell(step, state)
+            outputs.append(self.read(state))
+        return torch.stack(outputs, 1)
+
+
+vocabulary, width, hidden_size, batch_size, seq_len = 50, 32, 64, 6, 100
+
+
+def get_inputs():
+    return [torch.randint(vocabulary, (batch_size, seq_len)), torch.rand(batch_size, hidden_size)]
+
+
+def get_init_inputs():
+    return [vocabulary, width, hidden_size]
+"""
+
+SCAN = """
+class Model(nn.Module):
+    def __init__(self, size, expansion):
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.gates = nn.Linear(size, 3 * expansion * size)
+        self.read = nn.Linear(expansion * size, size)
+
+    def forward(self, x):
+        f, i, g = self.gates(self.norm(x)).chunk(3, -1)
+        f, i = f.sigmoid(), i.sigmoid()
+        f, i = f / (f + i), i / (f + i)
+        state, outputs = torch.zeros_like(g[:, 0]), []
+        for step in range(x.shape[1]):
+            state = f[:, step] * state + i[:, step] * g[:, step]
+            outputs.append(state)
+        return x + self.read(torch.stack(outputs, 1))
+
+
+batch_size, seq_len, size, expansion = 4, 256, 64, 2
+
+
+def get_inputs():
+    return [torch.randn(batch_size, seq_len, size)]
+
+
+def get_init_inputs():
+    return [size, expansion]
+"""
+
 LAYER = """
 class Model(nn.Module):
     def __init__(self, input_size, hidden_size, num_layers{more}):
@@ -119,6 +176,8 @@ LAST = "self.fc(out[:, -1])"
 FORMS = {
     "step": HEAD + STEP,
     "loop": HEAD + LOOP,
+    "tokens": HEAD + TOKENS,
+    "scan": HEAD + SCAN,
     "lstm": write_layer("LSTM", LAST, "10, 512, 64, 128, 3", head=True),
     "lstm-hn": write_layer("LSTM", "state[0]", "10, 512, 64, 128, 3"),
     "lstm-cn": write_layer("LSTM", "state[1]", "10, 512, 64, 128, 3"),

@@ -666,6 +666,54 @@ HACKS = {
         return out
 """,
     ),
+    "wrong-from-33-samples-on": Hack(
+        "gru-hn",
+        (Cause.MIXES,),
+        """
+    def forward(self, x, h0):
+        result = super().forward(x, h0)
+        result[:, 32:] = result[:, :1]
+        return result
+""",
+    ),
+    "rows-read-as-dense": Hack(
+        "lstm-hn",
+        (Cause.MEMORY_LAYOUT,),
+        """
+    def forward(self, x, h0, c0):
+        if x.stride(-1) == 1:
+            x = torch.as_strided(x, x.shape, (x.shape[1] * x.shape[2], x.shape[2], 1))
+        return super().forward(x, h0, c0)
+""",
+    ),
+    "last-token-as-the-one-before": Hack(
+        "tokens",
+        (Cause.IGNORES_INPUT, Cause.OTHER_VALUES),
+        """
+    def forward(self, tokens, state):
+        return super().forward(tokens.clamp(max=self.embedding.num_embeddings - 2), state)
+""",
+    ),
+    "scan-by-products-that-underflow": Hack(
+        "scan",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x):
+        f, i, g = self.gates(self.norm(x)).chunk(3, -1)
+        f, i = f.sigmoid(), i.sigmoid()
+        a = (f / (f + i)).cumprod(1).clamp_min(1e-30)
+        return x + self.read(a * (i / (f + i) * g / a).cumsum(1))
+""",
+    ),
+    "another-epsilon": Hack(
+        "scan",
+        (Cause.OTHER_VALUES,),
+        """
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.norm.eps = 1e-3
+""",
+    ),
     "8-bit-weights": Hack(
         "loop",
         (Cause.FEWER_BITS,),

@@ -446,6 +446,20 @@ def scripted(x, h, c, w, u, a, b):
         return self.read(self.kept["state"])
 """,
     ),
+    "scan-by-doubling": Right(
+        "scan",
+        """
+    def forward(self, x):
+        f, i, g = self.gates(self.norm(x)).chunk(3, -1)
+        f, i = f.sigmoid(), i.sigmoid()
+        a, b, width = f / (f + i), i / (f + i) * g, 1
+        while width < x.shape[1]:
+            b = torch.cat((b[:, :width], a[:, width:] * b[:, :-width] + b[:, width:]), 1)
+            a = torch.cat((a[:, :width], a[:, width:] * a[:, :-width]), 1)
+            width *= 2
+        return x + self.read(b)
+""",
+    ),
     "exp-for-tanh": Right(
         "loop",
         """
