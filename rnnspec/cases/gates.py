@@ -23,7 +23,7 @@ STACKS = {
     "weight_ih and bias_ih": ("weight_ih", "bias_ih"),
     "weight_hh and bias_hh": ("weight_hh", "bias_hh"),
 }
-"""The parameters in which a layer may stack the gates in another order."""
+"""The parameters whose gates a layer may stack in another order."""
 
 
 def can_hold_gates(config: Config) -> bool:

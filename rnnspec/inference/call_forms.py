@@ -1,4 +1,4 @@
-"""List the forms in which a layer might take its states, by the signature of its calls."""
+"""List the forms of states that a layer might take, by the signature of its calls."""
 
 from __future__ import annotations
 

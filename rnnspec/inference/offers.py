@@ -96,7 +96,7 @@ class _Caller:
 def list_offers(adapter: Adapter, dtype: torch.dtype) -> Offers:
     """Try the inputs, and return which features a layer lacks and which calls fail.
 
-    `dtype` is a dtype in which the layer works.
+    The layer works in `dtype`.
     """
     config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(adapter.fixed), kind=adapter.kind.name)
     found, known = Offers(), next(each for each in DType if each.torch_dtype is dtype)

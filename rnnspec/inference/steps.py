@@ -111,7 +111,7 @@ def _change_first_row(state: torch.Tensor) -> torch.Tensor:
 
 
 def _order_states(form: Form, kind: Kind) -> list[str]:
-    """Return the states in the order in which they appear in a form."""
+    """Return the states in the order of a form."""
     trees = [*form.positional, *(tree for _, tree in form.keywords)]
     names = [node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return [name for name in names if name in kind.states]

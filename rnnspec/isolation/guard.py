@@ -300,7 +300,7 @@ class Guard:
         self._children = [each for each in self._children if not os.waitpid(each, os.WNOHANG)[0]]
 
     def _choose_limit(self, step: str) -> float:
-        # Before the case in which an earlier worker has hung, calls may take as long as there.
+        # Until the case that made an earlier worker hang, calls may take as long as there.
         is_before = self.is_task and len(self._met) < len(self.precautions.fatal)
         if not self.precautions.is_slow or is_before:
             return self.timeout

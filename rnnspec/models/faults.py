@@ -31,7 +31,7 @@ class CallFault:
 
 
 def find_faults(model: nn.Module, interface: Interface, x: Tensor) -> list[str]:
-    """Return a sentence for each fault, in the order in which calls meet them.
+    """Return a sentence for each fault, in the order of the calls that meet them.
 
     The list is empty if the call succeeds. Two kinds of fault are repaired to find later ones: an
     attribute that is read but never set, and a linear layer whose `in_features` do not fit its

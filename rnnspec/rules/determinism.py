@@ -123,7 +123,7 @@ def restored_generator(observation: Observation) -> None:
 
 @contextmanager
 def _use_deterministic_algorithms() -> Iterator[None]:
-    """Return a context in which torch uses deterministic algorithms."""
+    """Return a context that makes torch use deterministic algorithms."""
     # This function does the same as use_deterministic_algorithms, without importing the compiler.
     before = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("error")

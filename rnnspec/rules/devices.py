@@ -68,7 +68,7 @@ def default_device(observation: Observation) -> None:
 
 @contextmanager
 def _use_meta_device(*, as_block: bool) -> Iterator[None]:
-    """Return a context in which the meta device is the default."""
+    """Return a context that makes the meta device the default."""
     if as_block:
         with torch.device("meta"):
             yield

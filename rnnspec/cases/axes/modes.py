@@ -47,7 +47,7 @@ class GradModeMeaning(Meaning):
 
 
 class GradMode(Choice):
-    """The gradient mode in which the layer is called."""
+    """The gradient mode of a call."""
 
     _value_: GradModeMeaning
 

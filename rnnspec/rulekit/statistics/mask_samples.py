@@ -293,7 +293,7 @@ ORDERS: Mapping[str, tuple[int, int]] = {
     "step after step": (0, 1),
     "sample after sample": (1, 0),
 }
-"""The orders in which the values of a mask may have been drawn: the first two axes of each."""
+"""The possible orders of drawing the values of a mask: the first two axes of each."""
 
 
 def make_period_counts(observation: Observation) -> Callable[[int], dict[str, Count]]:
@@ -324,7 +324,7 @@ Mask = tuple[Flags, Flags, float]
 
 
 def list_masks(drawn: MaskSamples) -> dict[str, Mask]:
-    """Return the first mask as a sequence, in each order in which it may have been drawn."""
+    """Return the first mask as a sequence, in each order that may have been used to draw it."""
     found = {}
     for order, axes in ORDERS.items():
         dropped, known = (
