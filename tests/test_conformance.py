@@ -176,7 +176,7 @@ PRINTED = [
     "UNREACHED  packed.h-n*",
     "  the call ended the process with exit status 0",
     "no attribute 'God' in layers_to_test. Did you mean 'Good'?",
-    "*nothing can be checked, as the test of shapes.h-n says",
+    "*nothing can be checked, see the test of shapes.h-n",
     "call rule.check(); without it, nothing is checked",
     "FAIL  recurrence.h-n * MUST *",
     "  smallest       RNN(1, 1), input (1, 1, 1), seed *",

@@ -122,7 +122,7 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     found, report = merge(capsys, "1.jsonl", "2.jsonl")
     assert report["notes"] == [
         "2.jsonl is cut off at its end: 8 of the 12 cases of shard 2/2 are missing; "
-        "'rnnspec check' with --shard 2/2 and --resume 2.jsonl checks what is missing"
+        "'rnnspec check' with --shard 2/2 and --resume 2.jsonl checks the missing cases"
     ]
     assert (found, report["stopped"], report["cases"]) == (3, True, 16)
     assert status([*check, "--shard", "2/2", "--resume", "2.jsonl"]) == 0
@@ -187,8 +187,8 @@ def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
     assert (found, report["cases"]) == (3, 0)
     assert report["notes"] == [
         "run.jsonl has no last line, because its run was killed or it was cut off: 24 of the 24 "
-        "cases are missing; 'rnnspec check' with --resume run.jsonl checks what is "
-        "missing"
+        "cases are missing; 'rnnspec check' with --resume run.jsonl checks the "
+        "missing cases"
     ]
 
 
@@ -216,7 +216,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "drawn": (
         lambda header: header.update(drawn="0123"),
-        "2.jsonl: other cases were drawn than for 1.jsonl. What the target offers ",
+        "2.jsonl: other cases were drawn than for 1.jsonl. The features of the target decide ",
     ),
     "count": (
         lambda header: header.update(shard="2/4"),
@@ -274,7 +274,7 @@ def test_files_of_other_versions_or_of_another_target_are_refused(
     path.write_bytes(files["1.jsonl"])
     change_header(path, lambda header: header.update(drawn="0123"))
     assert refuse(capsys, "merge", "1.jsonl").startswith(
-        f"rnnspec: {WRONG}: other cases were drawn than where they were checked. What the target "
+        f"rnnspec: {WRONG}: other cases were drawn than where they were checked. The features "
     )
 
 

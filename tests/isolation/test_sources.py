@@ -159,6 +159,6 @@ def test_a_run_is_neither_resumed_nor_merged_after_a_helper_of_the_target_was_ch
         "another layer; restore the file, or delete 1.jsonl and start anew with --stream 1.jsonl.\n"
     )
     assert status(["merge", "1.jsonl"]) == 2
-    assert "helper.py is not what it was when the cases were checked" in capsys.readouterr().err
+    assert "helper.py has changed since the cases were checked" in capsys.readouterr().err
     assert status(["merge", "1.jsonl", "2.jsonl"]) == 2
     assert "2.jsonl: helper.py was not the same for it as for 1.jsonl" in capsys.readouterr().err

@@ -352,7 +352,7 @@ def test_a_model_of_one_size_is_checked_without_an_error(model: Any, sizes: dict
 
 
 def test_ambiguous_sizes_are_refused() -> None:
-    with pytest.raises(SelectionError, match="steps 3: give another number than that of the batch"):
+    with pytest.raises(SelectionError, match="steps 3: choose a number other than the batch size"):
         quick(LastStep, batch=3, steps=3)
 
 
