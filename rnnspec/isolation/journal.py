@@ -78,7 +78,7 @@ def describe_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str
             continue
         if isinstance(found, dict) and isinstance(expected, dict):
             return describe_difference(found, expected)
-        return f"its {name} is {found!r}, not {expected!r}"
+        return f"it has {name} {found!r}, not {expected!r}"
     return ""
 
 

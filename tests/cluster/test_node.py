@@ -135,7 +135,7 @@ def test_other_versions_are_refused(order: Order) -> None:
     refused = ask(order, torch="1.0")
     assert isinstance(refused, Refusal)
     assert type(refused.error) is CannotCheck
-    assert "has other versions than here: its torch is " in str(refused.error)
+    assert "has other versions than here: it has torch " in str(refused.error)
     assert str(refused.error).endswith(", not '1.0'.")
 
 

@@ -160,7 +160,7 @@ def test_files_about_something_else_are_refused(folder: Path) -> None:
     Journal.create(path, RUN).begin(9, sizes="free")
     other = describe_run("mylib:RNN", CheckOptions(seed=1, arguments={"tile": 4}))
     with pytest.raises(
-        SelectionError, match=re.escape("it is about another run: its seed is 0, not 1.")
+        SelectionError, match=re.escape("it is about another run: it has seed 0, not 1.")
     ):
         Journal.resume(path, other)
     with pytest.raises(SelectionError, match="the target has changed: it had 9 cases and has 8"):

@@ -195,24 +195,24 @@ def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "seed": (
         lambda header: header["options"].update(seed=1),
-        "2.jsonl: it is about another run than 1.jsonl: its seed is 1, not 0.",
+        "2.jsonl: it is about another run than 1.jsonl: it has seed 1, not 0.",
     ),
     "rules": (
         lambda header: header["options"].update(rules=["states.*"]),
-        "2.jsonl: it is about another run than 1.jsonl: its rules is ['states.*'], not "
+        "2.jsonl: it is about another run than 1.jsonl: it has rules ['states.*'], not "
         "['recurrence.*'].",
     ),
     "target": (
         lambda header: header.update(target="a:B"),
-        f"2.jsonl: it is about another run than 1.jsonl: its target is 'a:B', not {WRONG!r}.",
+        f"2.jsonl: it is about another run than 1.jsonl: it has target 'a:B', not {WRONG!r}.",
     ),
     "versions": (
         lambda header: header["versions"].update(torch="1.0"),
-        "2.jsonl: it is about another run than 1.jsonl: its torch is '1.0', not ",
+        "2.jsonl: it is about another run than 1.jsonl: it has torch '1.0', not ",
     ),
     "cases": (
         lambda header: header.update(cases=25),
-        "2.jsonl: it is about another run than 1.jsonl: its cases is 25, not 24.",
+        "2.jsonl: it is about another run than 1.jsonl: it has cases 25, not 24.",
     ),
     "drawn": (
         lambda header: header.update(drawn="0123"),
@@ -263,7 +263,7 @@ def test_files_of_other_versions_or_of_another_target_are_refused(
     change_header(path, lambda header: header["versions"].update(numpy="1.0"))
     assert refuse(capsys, "merge", "1.jsonl").startswith(
         "rnnspec: 1.jsonl: it was written with other versions than those here: "
-        "its numpy is '1.0', not '"
+        "it has numpy '1.0', not '"
     )
     path.write_bytes(files["1.jsonl"])
     change_header(path, lambda header: header.update(cases=23))
