@@ -2,7 +2,9 @@
 
 They run on the CPU and, if available, on CUDA. Every rule is a test of its own. On CUDA, float32 is
 checked with and without TF32. What the installed release is known to break is declared in the
-folder `known`. The many cases of the default profile are among the slow tests.
+folder `known`. nn.LSTM and nn.LSTMCell are checked with the quick profile, and the other kinds with
+the fewest of its cases that reach every rule: the README's own command checks nn.RNN with all of
+them. The many cases of the default profile are among the slow tests.
 """
 
 from __future__ import annotations
