@@ -145,6 +145,20 @@ def test_results_under_autocast_have_the_tolerance_of_16_bits(
     assert "program for bfloat16 under autocast" in source.replace("\n# ", " ")
 
 
+def test_a_comparison_without_a_call_does_not_stop_the_search_for_a_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class RNN(nn.RNN):
+        def state_dict(self, *given: Any, **named: Any) -> Any:
+            found = super().state_dict(*given, **named)
+            return {name: torch.zeros_like(each) for name, each in found.items()}
+
+    lines = """for name, expected in reference.state_dict().items():
+    torch.testing.assert_close(layer.state_dict()[name], expected)"""
+    finding = Finding(0, Case(config=Config(2, 1)), "wrong", snippet=Snippet(lines))
+    assert Replaced(monkeypatch, UNGATED, RNN).find_program(finding) is None
+
+
 @every_layer
 def test_packed_results_are_compared_with_numbers(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
