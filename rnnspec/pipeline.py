@@ -458,22 +458,31 @@ def _list_missing(
         return []
     find_obstacle = suite.find_obstacle or (lambda rule: "")
     # The search for a case is short if the situation comes first: many exist for no cell.
-    return [
+    missing = [
         each
         for each in rule.spans
-        if not tally.reached[each.text]
-        and not find_obstacle(replace(rule, when=each & rule.when))
-        and not (rule.refusals and _is_refused(suite, rule, each))
+        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=each & rule.when))
     ]
+    return _leave_out_refused(suite, rule, missing) if missing and rule.refusals else missing
 
 
-def _is_refused(
-    suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT], situation: Condition[CaseT]
-) -> bool:
-    """Return whether a situation occurs, and only in cases that are declared as refused."""
-    cases = [case for _, case in suite.draw_cases(0, None) if situation(case) and rule.when(case)]
-    covered = [any(each.covers(case) for each in rule.refusals) for case in cases]
-    return bool(covered) and all(covered)
+def _leave_out_refused(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    situations: Sequence[Condition[CaseT]],
+) -> list[Condition[CaseT]]:
+    """Return the situations that do not occur, or occur in cases that are not declared as refused.
+
+    The cases are drawn once for all situations, since drawing takes seconds.
+    """
+    cases = [case for _, case in suite.draw_cases(0, None) if rule.when(case)]
+    refused = [any(each.covers(case) for each in rule.refusals) for case in cases]
+
+    def is_refused(situation: Condition[CaseT]) -> bool:
+        found = [flag for case, flag in zip(cases, refused, strict=True) if situation(case)]
+        return bool(found) and all(found)
+
+    return [each for each in situations if not is_refused(each)]
 
 
 def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> str:
