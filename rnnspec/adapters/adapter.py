@@ -37,9 +37,9 @@ SIZES = ("input_size", "hidden_size")
 MAIN = "__main__"
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
 PICKLED = "pickling would pickle the adapter"
-PREFIXES = "a call returns final states alone; the output comes from calls on prefixes"
-NEED_OUTPUT = (Feature.PACKED, Feature.UNBATCHED, Feature.BIDIRECTIONAL, Feature.DROPOUT)
-"""The features that calls on prefixes of a batch of sequences cannot check."""
+PREFIXES = "a call returns final states alone; the output comes from calls on parts of a sequence"
+NEED_OUTPUT = (Feature.PACKED, Feature.UNBATCHED, Feature.DROPOUT)
+"""The features that calls on parts of a batch of sequences cannot check."""
 DRAWS = "side-effects.random-generators"
 """The rule that fails if the layer is built anew in each call."""
 HINTS = {DRAWS: "if it builds a module in each call, build that in the constructor instead"}
@@ -137,6 +137,10 @@ class Adapter:
             found[Feature.STATE] = f"{self.label} takes no initial state"
         if OUTPUT not in self.returns.names:
             found |= dict.fromkeys(NEED_OUTPUT, PREFIXES)
+            # A layer above reads both directions of the whole sequence below it.
+            is_two_way = bool(self.fixed.get("bidirectional"))
+            if is_two_way or "num_layers" in {*self.arguments, *self.fixed}:
+                found[Feature.NUM_LAYERS if is_two_way else Feature.BIDIRECTIONAL] = PREFIXES
         missing = [letter for letter in self.kind.states if letter not in self.returns.names]
         if missing:
             names = " and ".join(map(self.kind.name_final, missing))

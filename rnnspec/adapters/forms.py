@@ -11,7 +11,8 @@ passed by keyword, and a result `_` is ignored.
 `output.backward_first` and `h.backward_first`, the backward direction comes first.
 
 If your form of results has states and no output, the layer returns its final states alone. Its
-output then consists of the final states of calls on each prefix of the sequence.
+output then consists of the final states of calls on each prefix of the sequence, and for the
+backward direction on each suffix.
 """
 
 from __future__ import annotations

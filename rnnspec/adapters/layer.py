@@ -133,9 +133,8 @@ class AdaptedLayer(nn.Module):
         if adapter.seed is not None and self.training and self.config.has_dropout:
             adapter.seed(draw_seed())
         is_whole = OUTPUT in adapter.returns.names
-        found = (
-            call(input) if is_whole else call_prefixes(call, input, int(self.config.batch_first))
-        )
+        time = int(self.config.batch_first)
+        found = call(input) if is_whole else call_parts(call, input, time, ways)
         output = found[OUTPUT]
         if isinstance(output, tuple | list) and not isinstance(output, PackedSequence):
             output = torch.stack(tuple(output), 1 if self.config.batch_first else 0)
@@ -165,16 +164,22 @@ class AdaptedLayer(nn.Module):
         return numbers.new_zeros(*first, state_size(self.config, letter))
 
 
-def call_prefixes(
-    call: Callable[[torch.Tensor], dict[str, Any]], input: torch.Tensor, time: int
+def call_parts(
+    call: Callable[[torch.Tensor], dict[str, Any]], input: torch.Tensor, time: int, ways: int
 ) -> dict[str, Any]:
     """Return the final states of a call, and as its output the top layer's states after each step.
 
-    The call is made on each prefix of a sequence, whose steps stand along the axis `time`.
+    The steps stand along the axis `time`. The forward direction has these states after each prefix
+    of the sequence, and the backward direction, if `ways` is 2, after each suffix.
     """
-    prefixes = (input.narrow(time, 0, steps) for steps in range(1, input.shape[time] + 1))
-    found = [call(each) for each in prefixes]
-    return {**found[-1], OUTPUT: torch.stack([each["h"][-1] for each in found], time)}
+    steps = input.shape[time]
+    prefixes = [call(input.narrow(time, 0, count)) for count in range(1, steps + 1)]
+    halves = [torch.stack([each["h"][-ways] for each in prefixes], time)]
+    if ways > 1:
+        suffixes = [call(input.narrow(time, step, steps - step)) for step in range(1, steps)]
+        states = [each["h"][-1] for each in (prefixes[-1], *suffixes)]
+        halves.append(torch.stack(states, time))
+    return {**prefixes[-1], OUTPUT: torch.cat(halves, -1)}
 
 
 def draw_seed() -> int:

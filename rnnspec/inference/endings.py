@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from rnnspec.adapters.forms import INPUT, Form, parse_arguments, parse_results
-from rnnspec.adapters.layer import call_prefixes
+from rnnspec.adapters.layer import call_parts
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.inference.call_forms import PLAIN, list_calls
 from rnnspec.inference.orders import CHANGE
 from rnnspec.inference.returned import is_final_state
-from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Prober
+from rnnspec.inference.trial import Prober
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
 
@@ -28,10 +28,12 @@ LAYER = "layer."
 class Ending:
     """How a layer of a kind is called, and which final states it returns.
 
-    `is_cell_state` is whether its only result is larger than h of an LSTM can be.
+    `ways` is the number of its directions, and `is_cell_state` whether its only result is larger
+    than h of an LSTM can be.
     """
 
     kind: Kind
+    ways: int
     call: Form
     returns: Form
     batch_first: bool
@@ -43,15 +45,15 @@ class Ending:
         return self.call.text != PLAIN
 
 
-class Prefixes(nn.Module):
-    """A module that calls a layer on each prefix of a sequence (T, N, H_in)."""
+class CalledInParts(nn.Module):
+    """A module that calls a layer on parts of a sequence (T, N, H_in), to make an output."""
 
     def __init__(self, layer: nn.Module, ending: Ending) -> None:
         super().__init__()
         self.layer, self.ending = layer, ending
 
     def forward(self, x: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the output (T, N, H) and the final states. Raises TypeError for a needless one."""
+        """Return the output and the final states. Raises TypeError for a needless state."""
         ending = self.ending
         if states and not ending.takes_state:
             raise TypeError("it takes no initial state")
@@ -62,20 +64,20 @@ class Prefixes(nn.Module):
             positional, named = ending.call.build({INPUT: turned, **given})
             return ending.returns.read(self.layer(*positional, **named))
 
-        found = call_prefixes(call, x, 0)
+        found = call_parts(call, x, 0, ending.ways)
         return tuple(found[name] for name in ("output", *ending.kind.states) if name in found)
 
 
 def find_ending(
-    module: nn.Module, kind: Kind, dtype: torch.dtype, batch_first: bool | None
+    module: nn.Module, config: Config, dtype: torch.dtype, batch_first: bool | None
 ) -> Ending | None:
     """Return how a layer that returns final states alone is called, or None if it does not.
 
-    `batch_first` is its layout, or None if that is to be found out. A call with a state that
-    changes the results is preferred to one without.
+    `config` has its kind, its layers and its directions. `batch_first` is its layout, or None if
+    that is to be found out. A call with a state that changes the results is preferred to one
+    without.
     """
-    config = Config(INPUT_SIZE, HIDDEN_SIZE, kind=kind.name)
-    prober, plain = Prober(module, config, dtype), None
+    prober, plain, kind = Prober(module, config, dtype), None, config.kind_data
     for call in list_calls(module, kind):
         form = parse_arguments(call, kind)
         for layout in (True, False) if batch_first is None else (batch_first,):
@@ -84,8 +86,12 @@ def find_ending(
                 returned = prober.call(form, x, prober.states)
                 if not is_final_state(returned, config):
                     continue
-                returns = parse_results(_describe(returned, kind), kind, ("h",))
-                ending = Ending(kind, form, returns, layout, _is_cell_state(returned, kind))
+                text, is_cell_state = _describe(returned, kind), _is_cell_state(returned, kind)
+                if prober.rows > 1 and "[0]" in text:  # some rows are missing
+                    continue
+                returns = parse_results(text, kind, ("h",))
+                ways = config.num_directions
+                ending = Ending(kind, ways, form, returns, layout, is_cell_state)
                 if call == PLAIN:
                     plain = ending
                 # A state of another shape may pass, and give results of another shape.
@@ -134,7 +140,7 @@ def wrap_ending(target: Target, ending: Ending) -> Target:
     """Return a target with the same arguments whose modules return an output too."""
     factory: Callable[..., nn.Module] = target.factory
 
-    def build(*sizes: int, **given: Any) -> Prefixes:
-        return Prefixes(factory(*sizes, **given), ending)
+    def build(*sizes: int, **given: Any) -> CalledInParts:
+        return CalledInParts(factory(*sizes, **given), ending)
 
     return Target(build, target.label, target.name, target.imports)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import product
 from types import MappingProxyType
 from typing import Any
@@ -16,12 +16,19 @@ from rnnspec.adapters.adapter import NEED_OUTPUT, SIZES, make_builder
 from rnnspec.adapters.cells import LACKS
 from rnnspec.adapters.declaration import CellDeclaration, Declaration
 from rnnspec.contract.config import DEFAULTS, Config
+from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.calling import FinalStateError, OneStepError, find_interface
 from rnnspec.inference.endings import LAYER, Ending, find_ending, wrap_ending
-from rnnspec.inference.extents import count_numbers, list_explaining, list_extents, list_smaller
-from rnnspec.inference.inferred import Inferred
+from rnnspec.inference.extents import (
+    SMALLEST,
+    count_numbers,
+    list_explaining,
+    list_extents,
+    list_smaller,
+)
+from rnnspec.inference.inferred import Inferred, SearchOutcome
 from rnnspec.inference.matching import (
     Assignment,
     assign_as_variant,
@@ -42,7 +49,7 @@ from rnnspec.inference.trial import (
     Trial,
     draw_numbers,
 )
-from rnnspec.inference.verify import EXTENT, ONE_LAYER, find_difference, verify_declaration
+from rnnspec.inference.verify import CHANGES, EXTENT, ONE_LAYER, find_difference, verify_declaration
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
@@ -118,9 +125,17 @@ def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -
     build = make_builder(target.factory, constructor.names, constructor.extra)
     layout = False if "batch_first" in constructor.names else None
     best: Inferred | None = None
-    for each in (kind,) if kind else LAYERS[::-1]:
+    shapes = [tuple(each.shape) for each in _build(build, make_config()).parameters()]
+    # The output of several layers with two directions does not follow from their final states.
+    extents = [each for each in list_extents(constructor.names) if 1 in astuple(each)]
+    kinds = (kind,) if kind else LAYERS[::-1]
+    tried = dict.fromkeys([*list_explaining(shapes, kinds, extents), *product(kinds, [SMALLEST])])
+    for each, extent in tried:
+        if best and best.outcome is SearchOutcome.FOUND:
+            break
+        config = make_config(kind=each.name, **extent.arguments)
         module = _build(build, make_config())
-        endings = (find_ending(module.to(dtype).eval(), each, dtype, layout) for dtype in DTYPES)
+        endings = (find_ending(module.to(dtype).eval(), config, dtype, layout) for dtype in DTYPES)
         ending = next(filter(None, endings), None)
         if ending is None:
             continue
@@ -143,7 +158,7 @@ def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -
 
 
 def _declare_ending(target: Target, found: Inferred, ending: Ending) -> Inferred:
-    """Return the adapter of a layer, from the adapter of a module around it that calls prefixes."""
+    """Return the adapter of a layer, from the adapter of a module around it that has an output."""
     declared = found.declaration
     needing = set(map(str, NEED_OUTPUT))
     lacks = {name: why for name, why in declared.lacks.items() if name not in needing}
@@ -158,12 +173,16 @@ def _declare_ending(target: Target, found: Inferred, ending: Ending) -> Inferred
         lacks=lacks,
     )
     adapter = declaration.make(target.factory)
-    # Its output does not come from calls on prefixes if there are two directions.
-    own = found.deviations.keys() - needing - lacks.keys()
+    # The module around it has the output of one direction, unless there are always two.
+    own = found.deviations.keys() - {*needing, *lacks, "bidirectional"}
     deviations = {name: found.deviations[name] for name in sorted(own)}
-    config = make_config(kind=ending.kind.name, **declaration.fixed)
-    if not deviations and (difference := find_difference(adapter, config, found.dtype)):
-        deviations[ONE_LAYER] = difference.text
+    names = declared.arguments
+    is_two_way = "bidirectional" in names and Feature.BIDIRECTIONAL not in adapter.unsupported
+    for name in (ONE_LAYER, *(["bidirectional"] if is_two_way else [])):
+        changes = {**declaration.fixed, **CHANGES.get(name, {})}
+        config = make_config(kind=ending.kind.name, **changes)
+        if not deviations and (difference := find_difference(adapter, config, found.dtype)):
+            deviations[name] = difference.text
     named = found.name_parameters(lambda name: name.removeprefix(LAYER))
     return replace(named, declaration=declaration, adapter=adapter, deviations=deviations)
 

@@ -92,7 +92,7 @@ def test_layer_that_returns_final_states_alone_is_adapted(layer: type[nn.Module]
     compare_with_torch(found)
 
 
-def test_second_direction_is_no_deviation_but_out_of_reach() -> None:
+def test_second_direction_of_several_layers_is_no_deviation_but_out_of_reach() -> None:
     found = infer_adapter(resolve_target(TwoDirections))
     assert found.outcome is SearchOutcome.FOUND, format_found(found)
     assert not found.deviations
@@ -115,20 +115,69 @@ class CellState(nn.Module):
 class AlwaysTwoDirections(nn.Module):
     """A GRU of torch that has two directions, and returns h_n alone."""
 
+    layers = 1
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        self.rnn = nn.GRU(input_size, hidden_size, bidirectional=True)
+        self.rnn = nn.GRU(input_size, hidden_size, self.layers, bidirectional=True)
 
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         final: Tensor = self.rnn(x, h)[1]
         return final
+
+
+class AlwaysTwoByTwo(AlwaysTwoDirections):
+    """Two layers of it, whose output does not follow from their final states."""
+
+    layers = 2
+
+
+class BothStatesOfTwoDirections(nn.Module):
+    """An LSTM of torch with two directions, of which both final states are returned."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(input_size, hidden_size, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return self.rnn(x, state)[1]
+
+
+class MaybeTwoDirections(nn.Module):
+    """A single tanh layer of torch, of which h_n is returned."""
+
+    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, hidden_size, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor) -> Tensor:
+        final: Tensor = self.rnn(x)[1]
+        return final
+
+
+TWO_WAY = {
+    AlwaysTwoDirections: ("x, h", "h", {"bidirectional": True}),
+    BothStatesOfTwoDirections: ("x, (h, c)", "h, c", {"bidirectional": True, "batch_first": True}),
+    MaybeTwoDirections: ("x", "h", {}),
+}
+
+
+@pytest.mark.parametrize("layer", TWO_WAY, ids=lambda layer: layer.__name__)
+def test_output_of_two_directions_comes_from_prefixes_and_suffixes(layer: type[nn.Module]) -> None:
+    found = infer_adapter(resolve_target(layer))
+    assert found.outcome is SearchOutcome.FOUND, format_found(found)
+    assert not found.deviations
+    declaration = found.declaration
+    assert (declaration.call, declaration.returns, declaration.fixed) == TWO_WAY[layer]
+    assert Feature.BIDIRECTIONAL not in found.adapter.unsupported
+    compare_with_torch(found)
 
 
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
         (CellState, "it returns c_n alone, from which the output of a step cannot be computed"),
-        (AlwaysTwoDirections, "it returns the final state alone"),
+        (AlwaysTwoByTwo, "it returns the final state alone"),
     ],
 )
 def test_layer_whose_outputs_do_not_follow_is_refused_with_a_reason(
@@ -181,6 +230,14 @@ class KeepsItsState(LastState):
         return self.kept + 0 * super().forward(x, h)
 
 
+class BackwardIsLate(AlwaysTwoDirections):
+    """Its backward direction does not read the last step of a longer sequence."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        end = super().forward(x[: max(len(x) - 1, 1)], h)
+        return torch.cat((super().forward(x, h)[:1], end[1:]))
+
+
 def adapt_by_hand(layer: type[nn.Module]) -> rnnspec.adapt.Adapter:
     """Return the adapter that is found for the right layer, for one that is wrong."""
     return rnnspec.adapt.module(
@@ -223,3 +280,19 @@ def test_right_layer_has_no_fault() -> None:
 def test_fault_of_a_layer_without_an_output_is_found(layer: type[nn.Module]) -> None:
     report = check(layer)
     assert report.verdict is RunVerdict.VIOLATES, str(report)
+
+
+def check_two_way(layer: type[nn.Module]) -> rnnspec.Report:
+    """Check a layer with two directions by the adapter that is found for the right one."""
+    found = infer_adapter(resolve_target(AlwaysTwoDirections))
+    adapter = found.declaration.make(layer)
+    return rnnspec.check(adapter, profile="quick", cases=12, rules=("recurrence.output",))
+
+
+@pytest.mark.slow
+def test_faults_of_two_directions_are_found_in_final_states_alone() -> None:
+    right = check_two_way(AlwaysTwoDirections)
+    verdicts = {each.rule: each.verdict for each in right.results}
+    assert verdicts["recurrence.output"] is Verdict.PASS
+    assert not right.faults
+    assert check_two_way(BackwardIsLate).verdict is RunVerdict.VIOLATES
