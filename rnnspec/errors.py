@@ -23,7 +23,7 @@ class RnnspecError(Exception):
 
 
 class CannotCheck(RnnspecError):
-    """Nothing was checked.
+    """Nothing was checked. Catch it if you can go on without a report; its message has the reason.
 
     If you give an option a wrong value, the message begins with its name; the command line replaces
     it with the name of the flag.
@@ -39,7 +39,7 @@ class CannotCheck(RnnspecError):
 
 
 class TargetError(CannotCheck):
-    """The target cannot be imported or called, or does not return a module.
+    """Your target cannot be imported or called, or does not return a module.
 
     `suggestion` is the end of the message: another target that you may have meant, or an empty
     string.
@@ -59,7 +59,7 @@ class SelectionError(CannotCheck):
 
 
 class DeviceError(CannotCheck):
-    """torch does not support the device on this machine."""
+    """torch cannot use the device that you chose on this machine; the message gives the reason."""
 
 
 class ViolationsFound(RnnspecError):
@@ -67,7 +67,10 @@ class ViolationsFound(RnnspecError):
 
 
 def suggest_similar(word: str, known: Iterable[str]) -> str:
-    """Return `" Did you mean ...?"` with at most two similar known words, or an empty string."""
+    """Return `" Did you mean ...?"` with at most two similar known words, or an empty string.
+
+    Append it to your message about a word that the user may have misspelt.
+    """
     close = find_similar(word, known)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 

@@ -59,8 +59,8 @@ def option(
 ) -> Any:
     """Declare an option: its default, its text in `--help`, and its flag.
 
-    You need `flags` only if the flag differs from the field's name with dashes. The flags of tuples
-    and mappings can be repeated.
+    You need `flags` only if the flag differs from the field's name with dashes. If you declare a
+    tuple or a mapping, users can repeat its flag.
     """
     metadata = {"help": help, "metavar": metavar, "flags": flags}
     if isinstance(default, dict):
@@ -70,7 +70,11 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The base class of all options."""
+    """The base class of all options.
+
+    Derive from it if you add a kind of check, and declare each field by `option`. `from_keywords`
+    reads the fields from the keywords of your function, and the command line makes flags of them.
+    """
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -283,7 +287,11 @@ class AccuracyOptions(Options):
 
 
 def check_choice(option: str, value: str, known: Iterable[str]) -> None:
-    """Raise SelectionError, with a suggestion, if a value is not among the known values."""
+    """Raise SelectionError if a value is not among the known values.
+
+    Pass the name of your option: the message begins with it, and ends with the value that the user
+    may mean.
+    """
     names = list(known)
     if value not in names:
         listed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -32,7 +32,8 @@ def make_printable(text: str, keep: str = "") -> str:
     """Return the text with an escape for every character that a terminal would interpret.
 
     These are control characters, which begin terminal commands, characters that change the writing
-    direction, and surrogates, which cannot be encoded. `keep` lists characters that stay unchanged.
+    direction, and surrogates, which cannot be encoded. Use it for every text that comes from a
+    layer, a model or a file before you print it. `keep` lists characters that stay unchanged.
     """
     if text.isprintable():
         return text
@@ -60,7 +61,10 @@ def read_type(error: BaseException) -> str:
 
 
 def read_message(error: BaseException) -> str:
-    """Return the message of an exception on one line, whatever its `__str__` does."""
+    """Return the message of an exception on one line, whatever its `__str__` does.
+
+    Use it in place of `str(error)` for exceptions of a subject, whose `__str__` may raise.
+    """
     try:
         text = str(error)[:MOST_CHARACTERS]
     except BaseException as other:

@@ -20,8 +20,12 @@ MOST = {
     "tell": 0.0,
 }
 """The most uses of a word in 10,000 words. A limit may fall, and never rise."""
-LEAST = {"use": 38.0, "you": 12.4}
-"""The fewest uses of a word in 10,000 words. The four anchors have 49 to 129, and 9 to 56."""
+LEAST = {"use": 39.0, "you": 24.0}
+"""The fewest uses of a word in 10,000 words. A limit may rise, and never fall.
+
+Half of the anchors' figures is required: together, the four have 67 of "use" and 43 of "you" in
+10,000 words. Hypothesis alone, with four fifths of these words, has 55 and 43.
+"""
 LEAST_COMMENTS = {"diagnosis": 26.0, "oracle": 15.0, "inference": 16.0}
 """The fewest comments in 1,000 lines of a folder. A limit may rise, and never fall."""
 

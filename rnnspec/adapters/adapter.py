@@ -89,7 +89,11 @@ class Adapter:
             raise AdapterError(f"isolate must be True, False or left out, got {self.isolate!r}")
 
     def __call__(self, *positional: Any, **named: Any) -> AdaptedLayer:
-        """Build a layer from the documented arguments. Raises TypeError for any other argument."""
+        """Build a layer from the documented arguments, as a check does and as you can in a test.
+
+        Raises TypeError for any other argument, and Unsupported if you pass another value of an
+        argument that the adapter fixes.
+        """
         dtype, device = named.pop("dtype", None), named.pop("device", None)
         given = {**dict(zip(self.kind.arguments, positional, strict=False)), **named}
         for name in given:
@@ -253,7 +257,7 @@ def _check_arguments(names: Mapping[str, str], always: Mapping[str, Any], kind: 
 
 
 def find_feature(name: str) -> Feature:
-    """Return the feature with this name, for `lacks`. Raises AdapterError if there is none."""
+    """Return the feature that you name in `lacks`. Raises AdapterError if there is none."""
     try:
         return Feature.parse(name)
     except ValueError as error:
@@ -283,7 +287,7 @@ def locate_beside(target: Any, frame: FrameType | None) -> Any:
 def make_builder(
     target: Any, names: Mapping[str, str], extra: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[[Config], nn.Module]:
-    """Return a function that builds a module from a configuration, using its own argument names.
+    """Return a function that builds your module from a configuration, using its own argument names.
 
     `extra` contains further arguments with their values.
     """
@@ -301,7 +305,7 @@ def make_builder(
 
 
 def list_uncovered(adapter: Adaptation, own: nn.Module, config: Config) -> list[str]:
-    """Return the parameters of a module that have no expression in an adapter."""
+    """Return the parameters of your module for which your adapter has no expression."""
     recipes = adapter.make_recipes(config)
     return [name for name, _ in own.named_parameters() if name not in recipes]
 

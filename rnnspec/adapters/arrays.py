@@ -49,7 +49,7 @@ HINTS = {
         'if it has none, declare lacks={"state-gradients": "it has no gradient of h_0"}',
     ),
 }
-"""Declarations that may help if a function breaks a rule."""
+"""Declarations that may help if your function breaks a rule, by the id of the rule."""
 UNBUILT = {
     DRAWS: "if the function builds a layer in each call, give a function "
     "build=build(config, dtype), which builds it once"
@@ -180,7 +180,8 @@ def layer(
     Your function is called as by `function`, but takes and returns states (N, H) without an axis of
     layers. Features beyond that are not checked, and you need not declare them: more layers, other
     directions, input without a batch, and the argument `batch_first` unless it is in `fixed`.
-    Raises AdapterError.
+    Raises AdapterError if your function has other parameters, or a part of your declaration is
+    invalid.
     """
     check_choice("kind", kind, LAYER_KINDS)
     check_keywords(function, "adapt.layer", options)

@@ -59,7 +59,8 @@ def cell(
 
     Your `target` takes both sizes by position, and the arguments in `extra` by keyword. In `call`
     and `returns`, `x` is the input of a step (N, H_in), and `h` and `c` are states (N, H). The rest
-    is as for `module`. Without a given state, the first step gets zeros. Raises AdapterError.
+    is as for `module`. If a call passes no state, your cell gets zeros in the first step. Raises
+    AdapterError if a part of your declaration is invalid.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]

@@ -114,12 +114,12 @@ def _exchange_halves(output: Any) -> Any:
 
 
 def parse_arguments(text: str, kind: Kind) -> Form:
-    """Parse the form of a call's arguments. Raises AdapterError if it has no meaning."""
+    """Parse your form of a call's arguments. Raises AdapterError if it has no meaning."""
     return _parse(text, (INPUT, *kind.states), (INPUT,), kind)
 
 
 def parse_results(text: str, kind: Kind, needed: Sequence[str] = (OUTPUT,)) -> Form:
-    """Parse the form of a call's results, which must contain one of the names `needed`.
+    """Parse your form of a call's results, which must contain one of the names `needed`.
 
     Raises AdapterError if it has no meaning.
     """

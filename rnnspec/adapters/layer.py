@@ -52,10 +52,10 @@ class Adaptation(Protocol):
 
 
 class AdaptedLayer(nn.Module):
-    """A module with the documented parameters, which calls the user's module.
+    """A module with the documented parameters, which calls your module.
 
-    Each call replaces the parameters of the user's module by values made from the documented
-    parameters, so that gradients reach these.
+    Each call replaces the parameters of your module by values made from the documented parameters,
+    so that gradients reach these. You find your module in `own`.
     """
 
     def __init__(

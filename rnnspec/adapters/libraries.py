@@ -102,7 +102,7 @@ class Differentiated:
     arrays      their library
     extra       the first argument, which has no gradient
     pull_back   takes `extra`, the arguments and the gradients of the results, and returns the
-                gradients of the arguments; JAX and MLX use their `vjp` instead
+                gradients of the arguments; you need none for JAX and MLX, whose `vjp` is used
     """
 
     function: Function

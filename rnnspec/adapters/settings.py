@@ -43,7 +43,7 @@ def nest_arguments(factory: Callable[..., Any], given: Mapping[str, Any]) -> dic
 
 
 def find_type(factory: Callable[..., Any], name: str) -> Callable[..., Any] | None:
-    """Return the data class or named tuple that annotates an argument, or None."""
+    """Return the data class or named tuple with which you annotate an argument, or None."""
     found = read_hints(factory.__init__ if inspect.isclass(factory) else factory).get(name)
     is_record = isinstance(found, type) and (
         dataclasses.is_dataclass(found) or (issubclass(found, tuple) and hasattr(found, "_fields"))

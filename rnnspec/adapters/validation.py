@@ -12,7 +12,7 @@ from rnnspec.errors import AdapterError, suggest_similar
 
 LENGTHS, TRAINING, SEED = "lengths", "training", "seed"
 OPTIONAL = (LENGTHS, TRAINING, SEED)
-"""Optional parameters; a function that has parameters of these names gets them."""
+"""Optional parameters; if your function has parameters of these names, it gets them."""
 COMPUTED = ("config", "x", "h_0", "weights")
 """The arguments of an adapter's function."""
 PULLED_BACK = (*COMPUTED, "grad_output", "grad_h_n")
@@ -57,7 +57,7 @@ def list_optional(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def check_function(what: str, function: Any, given: Sequence[str]) -> None:
-    """Raise AdapterError if a function cannot be called with these arguments by position.
+    """Raise AdapterError if your function cannot be called with these arguments by position.
 
     None is accepted, and so is a function whose signature cannot be read.
     """

@@ -27,9 +27,9 @@ MOST_ROUNDS = 5
 class Baseline:
     """Entries that declare today's faults.
 
-    entries   the source of each entry
+    entries   the source of each entry, as you would write it in your project's file
     rules     the rule that names the fault of each entry
-    is_whole  whether every failure is covered by an entry
+    is_whole  whether every failure is covered by an entry; if not, your next check still fails
     """
 
     entries: tuple[str, ...]
@@ -43,8 +43,9 @@ def write_baseline(
 ) -> Baseline:
     """Return entries for the faults that a check finds in this process and no entry declares yet.
 
-    Each round checks with the entries so far, so that faults hidden behind other faults are found
-    too.
+    Add them to the text of your project's file with `rnnspec.declared.writing.add_entries`. From
+    then on, your checks fail only because of new faults and of declared faults that are gone. Each
+    round checks with the entries so far, so that you also get the faults that other faults hide.
 
     Raises CannotCheck, and KeyboardInterrupt in any round.
     """

@@ -35,7 +35,7 @@ PAGES = tuple(kind.page for kind in KINDS.values())
 
 
 def check_kind(kind: str) -> None:
-    """Raise SelectionError, with a suggestion, if the kind does not exist."""
+    """Raise SelectionError if the kind does not exist, with a suggestion."""
     check_choice("kind", kind, (AUTOMATIC, *KINDS))
 
 

@@ -57,8 +57,9 @@ def compare(
     functions `get_inputs` and `get_init_inputs` in the reference's file to define the arguments of
     a call and of the constructor. Without `get_inputs`, rnnspec infers how to call a class or
     factory, as in `rnnspec.check_model`. The options are the fields of `rnnspec.CompareOptions`.
-    Nothing is printed. Raises CannotCheck (TargetError, SelectionError, DeviceError) if nothing can
-    be compared, and TypeError for an unknown option.
+    Nothing is printed. You get a report: `report.raise_for_violations()` fails your test, and
+    `report.score()` returns the data for your grader. Raises CannotCheck (TargetError,
+    SelectionError, DeviceError) if nothing can be compared, and TypeError for an unknown option.
 
     Use `isolate=True` to run both in a process of their own, where each call may take `timeout`
     seconds and the process may allocate `memory` MiB.

@@ -74,9 +74,10 @@ def check(
     `target` is a class, a factory, a string such as 'package.module:attribute' or
     'path/to/file.py:attribute', or the name of a target that your project's file declares together
     with its options. The options are the fields of `rnnspec.CheckOptions`. If you pass `watch`, it
-    is called with the number of cases done and the number of all cases. Nothing is printed. Raises
-    CannotCheck (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError
-    for an unknown option.
+    is called with the number of cases done and the number of all cases. Nothing is printed. You get
+    a report: use `report.ok` for the verdict, `report.faults` for the causes, and
+    `report.raise_for_violations()` to fail your test. Raises CannotCheck (TargetError,
+    SelectionError, DeviceError) if nothing can be checked, and TypeError for an unknown option.
 
     Your target runs in this process by default. Use `isolate=True`, here or in your adapter, to run
     it in its own process; a crash or a hang is then a finding in the report. Each call may take
@@ -111,7 +112,7 @@ def run_check(
     watch: Watcher | None = None,
     notes: tuple[str, ...] = (),
 ) -> Report:
-    """Check a layer in this process, see `check`. `notes` become notes of the report."""
+    """Check a layer in this process, see `check`. Your `notes` become notes of the report."""
     suite, found = prepare_check(target, options)
     with keep_random_numbers():
         return check_suite(

@@ -74,7 +74,7 @@ def run_model_check(
     watch: Watcher | None = None,
     notes: tuple[str, ...] = (),
 ) -> ModelReport:
-    """Check a model in this process, see `check_model`. `notes` become notes of the report."""
+    """Check a model in this process, see `check_model`. Your `notes` become notes of the report."""
     suite, _ = prepare_model_suite(target, options)
     with fork_random_numbers(0):
         return check_suite(

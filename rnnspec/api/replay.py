@@ -36,7 +36,8 @@ class Replay:
 def list_findings(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the results of a JSON report that have a smallest case, by rule id.
 
-    Raises SelectionError if the report is not about a layer.
+    Use the ids to choose which finding you repeat. Raises SelectionError if the report is not about
+    a layer.
     """
     if data["kind"] not in KINDS:
         raise SelectionError("the report is about a model; only layers have cases to replay.")
@@ -71,10 +72,10 @@ def replay_finding(
     *,
     debug: Callable[[LayerSuite, Case], None] | None = None,
 ) -> Replay:
-    """Repeat a finding and return the outcome. Raises CannotCheck.
+    """Repeat a finding and return the outcome, for example to see whether your change repairs it.
 
-    If you pass `debug`, it is called with the suite and the case, and may raise the same errors as
-    the rule.
+    The fault is gone if the outcome has an empty `message`. If you pass `debug`, it is called with
+    the suite and the case, and may raise the same errors as the rule. Raises CannotCheck.
     """
     suite, case = prepare_suite(target, options), read_case(finding)
     with keep_random_numbers():

@@ -164,7 +164,7 @@ class Case:
         return int(getattr(self if name in ("steps", "batch") else self.config, name))
 
     def replace(self, **changes: Any) -> Case:
-        """Return the case with some fields changed: its own, or fields of its configuration.
+        """Return the case with the fields that you change: its own, or fields of its configuration.
 
         The lengths are adjusted to the layout, `steps` and `batch`, and a projection to a smaller
         hidden size. A cell always has one step and input that is not packed.
@@ -202,7 +202,7 @@ class Case:
         return replace(self, lengths=lengths)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the case as data for JSON."""
+        """Return the case as data for JSON, from which you get it back by `from_dict`."""
         data = {name: _as_text(value) for name, value in vars(self).items()}
         data["config"] = {**self.config.arguments, "kind": self.config.kind}
         history = [each.text for each in self.history]

@@ -52,7 +52,10 @@ class Condition(Generic[CaseT]):
         return self.holds(case)
 
     def can_hold(self, case: CaseT) -> bool:
-        """Return whether the condition holds for a case, or for the same case with another seed."""
+        """Return whether the condition holds for a case, or for the same case with another seed.
+
+        Use it if you plan cases whose seeds are not chosen yet.
+        """
         return (self.sampled or self.holds)(case)
 
     def __and__(self, other: Condition[CaseT]) -> Condition[CaseT]:
@@ -128,7 +131,8 @@ def has_value(*members: Choice) -> Condition[Case]:
 def has_axis_value(name: str, *values: Any) -> Condition[Case]:
     """Return the condition that a case has one of these values on the axis `name`.
 
-    Raises ValueError if a value is not on the axis.
+    Use `has_value` if you have the members of an enum. Raises ValueError if a value is not on the
+    axis.
     """
     unknown = [value for value in values if value not in AXIS[name].values]
     if unknown:

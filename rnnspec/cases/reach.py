@@ -166,7 +166,8 @@ class CaseSearch:
     def can_hold(self, holds: CaseTest) -> bool:
         """Return whether there is a case for which a condition holds.
 
-        Unlike `find`, it also works if the domains contain values that the kind of layer lacks.
+        Unlike `find`, you can also use it if the domains contain values that the kind of layer
+        lacks.
         """
         return next(self._search(holds, {}, self._allowed.codes), None) is not None
 

@@ -20,7 +20,7 @@ def get_states_size(config: Config) -> int:
 
 
 def split_states(config: Config, states: States) -> dict[str, States]:
-    """Return each state by its letter, as views of an array or a tensor (..., S)."""
+    """Return each state by its letter, as views of your array or tensor (..., S)."""
     if not config.kind_data.has_several_states:
         return {config.kind_data.states[0]: states}
     parts: dict[str, States] = {}

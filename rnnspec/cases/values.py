@@ -43,7 +43,8 @@ class Values:
 def draw_values(case: Case) -> Values:
     """Return the numbers of a case. The same case always gives the same numbers.
 
-    The arrays are read-only.
+    The arrays are read-only: copy an array before you change it, or pass it to `torch.tensor`. See
+    `Values` for the shapes.
     """
     rng = default_rng([case.seed, sum(map(ord, case.distribution.text))])
     config, draws = case.config, case.distribution.draws

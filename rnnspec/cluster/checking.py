@@ -55,8 +55,8 @@ class Cluster:
     """The cluster to use, with its limits.
 
     address  see `open_client`
-    jobs     the number of workers of a local cluster, or the limit on the slots used of another
-             cluster, or None for all slots
+    jobs     the number of workers of a local cluster, or the limit on the slots that you use of
+             another cluster, or None for all slots
     memory   the limit on the memory of each worker process in MiB, or None for a share of the
              machine's memory
     """

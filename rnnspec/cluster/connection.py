@@ -49,8 +49,8 @@ def require_dask() -> None:
 def open_client(address: str, jobs: int) -> Iterator[Any]:
     """Connect to a cluster with at least one worker, and close the client on exit.
 
-    The address belongs to a scheduler, or is the path of a scheduler file, or `local` for a cluster
-    of `jobs` workers on this machine, which ends with the context. Raises SelectionError.
+    Pass the address of a scheduler, the path of a scheduler file, or `local` for a cluster of
+    `jobs` workers on your machine, which ends with the context. Raises SelectionError.
     """
     if address == LOCAL:
         with _open_local(jobs) as client:
@@ -113,7 +113,7 @@ def _close(client: Any) -> None:
 
 
 def require_rnnspec(client: Any, address: str) -> None:
-    """Raise CannotCheck if a worker of a cluster does not have this version of rnnspec.
+    """Raise CannotCheck if a worker of your cluster does not have this version of rnnspec.
 
     A worker without it could not even unpickle its task, and would end.
     """

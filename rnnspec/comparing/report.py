@@ -20,15 +20,15 @@ SCHEMA = "rnnspec-comparison-1"
 
 @dataclass(frozen=True)
 class CandidateFault:
-    """A fault of the candidate.
+    """A fault of your candidate.
 
     part        the compared part, a value of `rnnspec.comparing.explanation.ComparisonPart`
-    cause       its behaviour, a value of `Cause` in the same module
+    cause       its behaviour, a value of `Cause` in the same module; use it if you count causes
     text        the same in words, for this candidate
     difference  the values that it returns, and the expected values
     sizes       the smallest sizes that show it
     condition   the change of weights and inputs in that case, or an empty text
-    program     a program that fails because of it
+    program     a program that fails because of it, which you can run without rnnspec
     """
 
     part: str
@@ -87,7 +87,7 @@ class ComparisonReport:
 
     @property
     def ok(self) -> bool:
-        """Whether all was compared, and no fault was found."""
+        """Whether all was compared, and no fault was found; false if your limit was reached."""
         return self.verdict is RunVerdict.CONFORMS
 
     @property
@@ -96,7 +96,10 @@ class ComparisonReport:
         return self.verdict.exit_status
 
     def raise_for_violations(self) -> None:
-        """Raise ViolationsFound with the report if there is a fault, or not all was compared."""
+        """Raise ViolationsFound with the report if there is a fault, or not all was compared.
+
+        Call it in your test; pytest then shows the whole report.
+        """
         if not self.ok:
             raise ViolationsFound(str(self))
 
@@ -131,7 +134,10 @@ def is_comparison(data: Mapping[str, Any]) -> bool:
 
 
 def read_comparison(path: str) -> ComparisonReport:
-    """Return the report of a comparison in a file. Raises SelectionError if it is damaged."""
+    """Return the report of a comparison that you wrote as JSON.
+
+    Raises SelectionError if the file is damaged.
+    """
     try:
         found: ComparisonReport = read_data(ComparisonReport, load_json(path))
     except (AttributeError, KeyError, TypeError, ValueError) as error:

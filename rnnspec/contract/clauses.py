@@ -56,10 +56,10 @@ class UnknownClause(KeyError):
 
 
 class Level(str, Enum):
-    """How binding a clause is.
+    """How binding a clause is: the level decides whether a broken rule fails your check.
 
     MUST clauses are documented, or tested by PyTorch. SHOULD clauses are enforced by PyTorch's
-    code, or given as advice. NOTE clauses are only observed.
+    code, or given as advice; they count if you use `--strict`. NOTE clauses are only observed.
     """
 
     MUST = "MUST"
@@ -197,8 +197,8 @@ def parse_clauses(text: str, name: str) -> dict[str, Clause]:
 def load_clauses() -> Mapping[str, Clause]:
     """Return every clause by id, in the order of the files: layers, then models.
 
-    The mapping is read-only, and the files are read only once. Raises ContractError if a file is
-    invalid.
+    You cannot change the mapping, and the files are read only once. Raises ContractError if a file
+    is invalid.
     """
     folder = resources.files("rnnspec.contract")
     parsed = [

@@ -12,10 +12,11 @@ from rnnspec.contract.kinds import KINDS, UNGATED, UNGATED_CELL, Kind
 class Config:
     """The constructor arguments of a layer, with the documented defaults.
 
-    If a kind of layer lacks an argument, its value is the default: a GRU, for example, always
-    activates its candidate state with tanh. Raises ValueError if a size is below 1, if the kind of
-    layer is unknown or lacks an argument that is given, if `dropout` is not between 0 and 1, or if
-    `proj_size` is not between 0 and `hidden_size` - 1.
+    Use `config.arguments` or `config.changed` to build your layer with them. If a kind of layer
+    lacks an argument, its value is the default: a GRU, for example, always activates its candidate
+    state with tanh. Raises ValueError if a size is below 1, if the kind of layer is unknown or
+    lacks an argument that you give, if `dropout` is not between 0 and 1, or if `proj_size` is not
+    between 0 and `hidden_size` - 1.
 
     Source: the signatures and the *Args* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
     """
@@ -83,7 +84,7 @@ class Config:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The arguments that a caller must pass: both sizes, and every non-default value."""
+        """The arguments that you have to pass: both sizes, and every value that is no default."""
         return {name: value for name, value in self.arguments.items() if value != DEFAULTS[name]}
 
     @property

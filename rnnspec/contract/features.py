@@ -8,7 +8,10 @@ from rnnspec.errors import suggest_similar
 
 
 class Feature(Enum):
-    """A feature that a subject may lack; rules that need it are then not applicable."""
+    """A feature that a subject may lack; rules that need it are then not applicable.
+
+    If you add a feature, name it in `needs` of the rules and of the axis values that depend on it.
+    """
 
     NONLINEARITY = ("nonlinearity", "the nonlinearity argument (relu)")
     NUM_LAYERS = ("num_layers", "more than one layer")

@@ -106,7 +106,7 @@ def list_changed_clauses(
 ) -> list[Clause]:
     """Return the clauses whose passage is changed in this docstring or missing from it.
 
-    Someone should read these clauses again and compare them with the new wording.
+    Read these clauses again, and compare them with the new wording before you release.
     """
     changed = {f"{page}#{name}" for name in compare_fingerprints(docstring, page, release)}
     if not changed:

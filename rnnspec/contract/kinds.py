@@ -197,7 +197,10 @@ DEFAULT_KIND = UNGATED.name
 
 
 def find_kind(name: str) -> Kind:
-    """Return a kind of layer or cell. Raises ValueError, with a suggestion, if there is none."""
+    """Return the kind of layer or cell that you name, such as "lstm" or "gru-cell".
+
+    Raises ValueError, with a suggestion, if there is none.
+    """
     found = KINDS.get(str(name))
     if found is None:
         raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(str(name), KINDS)}")

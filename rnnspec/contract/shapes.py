@@ -19,8 +19,8 @@ SUFFIXES = ("", "_reverse")
 def input_shape(config: Config, steps: int, batch: int | None) -> Shape:
     """Return the shape of an input with this many time steps and samples.
 
-    The shape is (L, N, H_in), (N, L, H_in) with `batch_first`, and (L, H_in) if `batch` is None.
-    For a cell it is (N, H_in) or (H_in).
+    The shape is (L, N, H_in), (N, L, H_in) with `batch_first`, and (L, H_in) if you pass None as
+    `batch`. For a cell it is (N, H_in) or (H_in).
     """
     return _order_dimensions(config, steps, batch, config.input_size)
 
@@ -28,7 +28,7 @@ def input_shape(config: Config, steps: int, batch: int | None) -> Shape:
 def output_shape(config: Config, shape: Sequence[int]) -> Shape:
     """Return the shape of `output` for an input of this shape: its last dimension is D * H_out.
 
-    Raises ValueError if the input does not have two or three dimensions, or if its last dimension
+    Raises ValueError if your input does not have two or three dimensions, or if its last dimension
     is not `input_size`.
 
     Source: *Outputs* on the nn.RNN page.
@@ -71,7 +71,8 @@ def packed_output_shape(config: Config, lengths: Sequence[int]) -> Shape:
 def parameter_shapes(config: Config) -> dict[str, Shape]:
     """Return the shape of every parameter by name, in the order of registration.
 
-    The order is layer by layer, then direction by direction, with weights before biases and the
+    You can compare it with `{name: tuple(p.shape) for name, p in layer.named_parameters()}`. The
+    order is layer by layer, then direction by direction, with weights before biases and the
     projection last. Weights and biases stack the gates of the kind along their rows.
 
     Source: *Variables* on the nn.RNN, nn.GRU and nn.LSTM pages; the last documents the suffix

@@ -1,1 +1,1 @@
-"""The declarations in a project's file: targets with their options, and known deviations."""
+"""The declarations in your project's file: targets with their options, and known deviations."""

@@ -156,8 +156,8 @@ def find_project(asked: str | None, target: str) -> Project:
 def find_file(asked: str | None, start: Path | None = None) -> DeclaredFile | None:
     """Return the declarations of a project, or None if it has no file.
 
-    `asked` is a path, `none` for no file, or None to search for the nearest file. Raises
-    SelectionError.
+    Pass a path as `asked`, `none` if you want no file, or None to search for the nearest file.
+    Raises SelectionError.
     """
     if asked == NOWHERE:
         return None
@@ -332,7 +332,7 @@ def _check_target(found: DeclaredFile, name: str, table: Mapping[str, Any]) -> N
 
 
 def read_manifest(path: str) -> DeclaredFile:
-    """Return the file in which a backend declares its claims.
+    """Return the file in which you declare the claims of a backend.
 
     Raises SelectionError if there is no such file, or if it has no table for the backend.
     """

@@ -1,7 +1,8 @@
 """The region of a declared deviation: a condition on a case, as a table of values.
 
 Each entry names a size or an axis. Its value is the value that the case must have, a list of
-alternatives, or for sizes a text such as ">= 2" or "<= 1".
+alternatives, or for sizes a text such as ">= 2" or "<= 1". Your deviation covers a case only if the
+case fulfils every entry.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Region:
 
 
 def parse_region(table: Mapping[str, Any]) -> Region:
-    """Return the region that a table describes. Raises ValueError, with a suggestion."""
+    """Return the region that your table describes. Raises ValueError, with a suggestion."""
     return Region(table, tuple(_parse_condition(name, value) for name, value in table.items()))
 
 

@@ -19,7 +19,7 @@ def write_entry(
     reason: str,
     case: Case,
 ) -> str:
-    """Return the source of an entry for a fault."""
+    """Return the source of an entry for a fault; give it a better reason before you commit it."""
     conditions = ", ".join(f"{name} = {write_value(value)}" for name, value in when.items())
     data = json.dumps(case.as_dict())
     lines = [

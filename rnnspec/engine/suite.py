@@ -1,6 +1,7 @@
 """A suite as the engine uses it: its rules, its cases, and its observations.
 
-A suite is generic in its cases and observations, so that layers and models share an engine.
+A suite is generic in its cases and observations, so that layers and models share an engine. If you
+want to check another kind of subject, implement `Suite` and `CaseSpace` for its cases.
 """
 
 from __future__ import annotations

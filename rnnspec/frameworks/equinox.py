@@ -1,4 +1,7 @@
-"""The recurrent cells of Equinox on JAX, in a scan; use the extra `equinox`."""
+"""The recurrent cells of Equinox on JAX, in a scan; install the extra `equinox` to use them.
+
+`GRU` and `LSTM` are adapters that you can check. Copy `run_cell` if your cells are JAX modules too.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ EXPORTED: dict[Any, nn.Module] = {}
 
 
 class NotInForce(RuntimeError):
-    """Raised if a mode was not active in a call."""
+    """Raised if a mode was not active in a call: you would check the eager layer instead."""
 
 
 def run_graph(graph: Any, inputs: Any) -> Any:

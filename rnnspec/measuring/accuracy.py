@@ -23,7 +23,7 @@ NAME = 37
 
 @dataclass(frozen=True)
 class ErrorPair:
-    """The errors of a quantity, for the measured layer and for the other layer."""
+    """The errors of a quantity, for your layer (`own`) and for the other layer."""
 
     quantity: Quantity
     own: Summary | None
@@ -31,10 +31,10 @@ class ErrorPair:
 
     @property
     def ratios(self) -> dict[str, float | None]:
-        """The ratios of the two layers' medians, 99th percentiles and worst errors.
+        """Your layer's median, 99th percentile and worst error, each divided by the other layer's.
 
-        A ratio is None if either value is unknown or infinite, or the other layer's value
-        is zero.
+        Above 1, your layer is less accurate. A ratio is None if either value is unknown or
+        infinite, or the other layer's value is zero.
         """
         return {
             name: _divide(getattr(self.own, name, inf), getattr(self.other, name, inf))
@@ -109,7 +109,7 @@ class Accuracy:
     environment: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the errors as plain data, as written by `--json`."""
+        """Return the errors as plain data, as written by `--json`, so that you can plot them."""
         found: dict[str, Any] = make_data_printable(
             {
                 "schema": SCHEMA,
@@ -140,7 +140,8 @@ class Accuracy:
     def draw_svg(self) -> str:
         """Return the errors as a picture, with a bar for each result of each group.
 
-        A bar reaches from the median to the worst error, on a logarithmic scale.
+        A bar reaches from the median to the worst error, on a logarithmic scale. Write the text to
+        a file that ends in .svg to open it in your browser.
         """
         return _draw(self)
 

@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a measurement.
+    """The plan of a measurement. Use the sizes, dtypes and steps with which you will run the layer.
 
     sizes   the features and units of each group of cases
     dtypes  the dtypes to use with each size

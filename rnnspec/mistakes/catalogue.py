@@ -1,7 +1,8 @@
 """All hypotheses.
 
 If you add a mistake, write a row in the module of its topic; if you add a module, list it here. See
-docs/adding-a-likely-cause.md.
+docs/adding-a-likely-cause.md. You need no code for a mistake in single layers or directions, or for
+two mistakes at once: these are made from your row.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 
 
 def require_own_keys(hypotheses: Iterable[Hypothesis]) -> None:
-    """Raise ValueError if two hypotheses have the same key."""
+    """Raise ValueError if two hypotheses have the same key; choose another key for yours."""
     known: dict[str, str] = {}
     for each in hypotheses:
         if each.key in known:

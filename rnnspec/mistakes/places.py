@@ -105,7 +105,11 @@ def list_by_place(
     about: About = About.ONE_STEP,
     likewise: tuple[str, ...] = (),
 ) -> list[Hypothesis]:
-    """Return the hypotheses that a mistake is made everywhere, or in a single place."""
+    """Return the hypotheses that a mistake is made everywhere, or in a single place.
+
+    Use it in your module for each row. The arguments are the fields of `Hypothesis`, except that
+    you give `changes` as functions by the names of values (`made`).
+    """
     if not callable(made) and not isinstance(made, Changes):
         made = Changes.declare(made)
     return [

@@ -1,4 +1,7 @@
-"""The cases and kinds that a mistake concerns, and the cases where its effect is unclear."""
+"""The cases and kinds that a mistake concerns, and the cases where its effect is unclear.
+
+Pass them as `where`, `unclear` and `of` of your mistake, so that it is not tried elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ class Backward:
     def compute_gradients(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
         """Return the gradients of the named results, weighted with the cotangents of the case.
 
-        A gradient is zero if autograd returns None. `retain` keeps the graph. Raises Malformed if
+        You get float64 arrays in the shapes of the leaves; a gradient is zero if autograd returns
+        None. `retain` keeps the graph, so that you can differentiate again. Raises Malformed if
         none of the results requires a gradient.
         """
         loss = self.make_loss(results)

@@ -115,7 +115,7 @@ class Expected:
         self.cotangents = {name: drawn[name] for name in case.config.kind_data.results}
 
     def restrict_to(self, results: tuple[str, ...]) -> Expected:
-        """Return a copy with gradients of the named results only.
+        """Return a copy with gradients of the results that you name only.
 
         The cotangents of other results are zero. The forward pass is not repeated.
         """

@@ -108,7 +108,10 @@ class Observation:
                 raise Raised(USING_RESULTS, error) from error
 
     def remember(self, name: str, compute: Callable[[], Fact]) -> Fact:
-        """Return the result of `compute`, which is called only once for each `name`."""
+        """Return the result of `compute`, which is called only once for each `name`.
+
+        Use a name that no other computation has: whoever asks for the same name gets your result.
+        """
         if name not in self._facts:
             self._facts[name] = compute()
         fact: Fact = self._facts[name]
@@ -125,7 +128,10 @@ class Observation:
 
     @property
     def values(self) -> Values:
-        """The values of the case. Final states that are not returned have zero cotangents."""
+        """The values of the case, which you must not change. See `Values` for the shapes.
+
+        Final states that are not returned have zero cotangents.
+        """
         drawn = self._values or draw_values(self.case)
         if self.subject.capabilities.returns_states(self.case.config.kind_data):
             return drawn
@@ -161,11 +167,11 @@ class Observation:
 
     @part
     def spare_layer(self) -> PreparedLayer:
-        """Another layer with the same prior use and weights, for calls that may damage it."""
+        """Another layer with the same prior use and weights, which you may damage by a call."""
         return prepare_layer(self.subject, self.case, self.values)
 
     def build_arguments(self) -> CallArguments:
-        """Return new arguments with the values of the case."""
+        """Return new arguments with the values of the case, for a call that you make yourself."""
         return build_arguments(
             self.case, self.values.input, self.values.initial, self.subject.device
         )
@@ -224,7 +230,7 @@ class Observation:
 
     @part
     def expected(self) -> Expected:
-        """The results and gradients that the contract requires."""
+        """The results and gradients that the contract requires, with bounds for your comparison."""
         return Expected(self.case, self.values)
 
     def certify(
@@ -305,9 +311,10 @@ class Observation:
         return replace(self.prepare_backward(self.call), values=values)
 
     def second_call(self, **changes: Any) -> Observation:
-        """Return another call of the same layer, with other values.
+        """Return another call of the same layer, with the values that you change.
 
-        `changes` may contain input, initial, d_output and d_final; they are rounded to the dtype.
+        `changes` may contain input, initial, d_output and d_final, in the shapes of `Values`; they
+        are rounded to the dtype.
         """
         rounded: dict[str, Any] = {
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
@@ -324,13 +331,19 @@ class Observation:
         return self.share("fresh layer", lambda: self.new_layer(case)).module
 
     def share(self, name: str, make: Callable[[], Observation]) -> Observation:
-        """Return another observation, made once for all rules that request this name."""
+        """Return another observation, made once for all rules that request this name.
+
+        Use it if your rule needs a layer or a call that another rule needs too.
+        """
         made = self.remember(name, make)
         _collect(made)
         return made
 
     def repeat(self) -> Observation:
-        """Return a second call of the same layer on equal arguments, shared by rules."""
+        """Return a second call of the same layer on equal arguments.
+
+        Rules share it: use `borrow_repeated` if you damage or differentiate it.
+        """
         return self.share("repeated", self.second_call)
 
     def call_negated(self) -> Observation:
@@ -356,7 +369,7 @@ class Observation:
         return made
 
     def second_call_as(self, case: Case, **changes: Any) -> Observation:
-        """Return a call of the same layer with the same weights, for another case."""
+        """Return a call of the same layer with the same weights, for another case that you pass."""
         values = replace(draw_values(case), weights=self.values.weights, **changes)
         return Observation(self.subject, case, values, self.prepared, self.checked)
 

@@ -13,8 +13,8 @@ T = TypeVar("T")
 class part(Generic[T]):  # noqa: N801 - it is a decorator, as `property` is
     """A property that is computed on first use and kept.
 
-    Unlike `functools.cached_property`, it also keeps a `Failure`: it is raised again on every use,
-    and the computation is not repeated.
+    Use it instead of `functools.cached_property` if you compute with the subject: it also keeps a
+    `Failure`, raises it again on every use, and does not repeat the computation.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

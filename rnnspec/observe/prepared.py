@@ -114,7 +114,7 @@ class PreparedLayer:
         self.subject.load_weights(self.module, self.case.config, others)
 
     def call(self, through: CallLayer | None = None, **changes: Any) -> Any:
-        """Call the module with other values, and with some fields of the case changed.
+        """Call the module with other values, and with the fields of the case that you change.
 
         If `through` is given, it is called in place of the module.
         """

@@ -161,7 +161,7 @@ def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
 def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Return a new tensor with the values of an array, which are rounded on the CPU.
 
-    Raises Raised if the device fails.
+    Use it for every tensor that you pass to a layer. Raises Raised if the device fails.
     """
     with blame_device(MAKING_TENSORS):
         return torch.from_numpy(np.array(array)).to(dtype).to(device)

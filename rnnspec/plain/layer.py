@@ -25,7 +25,7 @@ class Plain(Checks):
     """
 
     changes: ClassVar[Changes] = NOTHING
-    """The changes to named values of the loop that the class itself declares."""
+    """The changes to named values of the loop that your class declares, by `change_values`."""
 
     all_changes: ClassVar[Changes] = NOTHING
     """The changes that the class and its bases declare; the changes of the first base come last."""

@@ -219,7 +219,7 @@ class Changes:
         )
 
     def compose(self, other: Changes) -> Changes:
-        """Return these changes, followed by others."""
+        """Return these changes, followed by others, whose functions get the changed values."""
         names = dict.fromkeys((*self.functions, *other.functions))
         mine, others = self.functions, other.functions
         composed = {name: (*mine.get(name, ()), *others.get(name, ())) for name in names}
@@ -294,7 +294,7 @@ OF_THE_END = frozenset(("last", "final", "returned"))
 """Values that no output depends on."""
 NOTHING = Changes()
 SPOT = "spot"
-"""The parameter for the place at which a value is computed."""
+"""The parameter of your function that gets the place at which a value is computed."""
 
 
 def _is_of_the_start(name: str) -> bool:

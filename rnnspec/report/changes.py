@@ -104,7 +104,7 @@ class RunChanges:
 
     @property
     def is_empty(self) -> bool:
-        """Whether both runs have the same findings, regardless of their settings."""
+        """Whether both runs have the same findings, although you may have used other settings."""
         same = self.before == self.after
         return same and not (self.faults or self.reached or self.rules)
 
@@ -127,7 +127,7 @@ class RunChanges:
 
 
 def read_run(path: str) -> RecordedRun:
-    """Read the run in a report or a record.
+    """Read the run in a report or a record, which you wrote with `--json` or `--record`.
 
     Raises SelectionError if the file does not exist, or is neither.
     """

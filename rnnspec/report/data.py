@@ -33,7 +33,17 @@ LAYERS = "layers"
 
 
 class Verdict(TextEnum):
-    """The verdict on a rule."""
+    """The verdict on a rule.
+
+    PASS            the rule was checked in enough cases, and holds in all of them
+    FAIL            the rule is broken, or your layer raised an exception instead of a result
+    BLOCKED         a fault stopped your layer in so many cases that the rule was not checked
+    NOT_APPLICABLE  your layer does not have the feature, or you skipped the rule
+    UNREACHED       too few cases reached the situation that the rule is about
+    KNOWN           the rule is broken only where you have declared it
+    STALE           you have declared a deviation that no longer occurs
+    CHECKER_ERROR   the check itself raised an exception, which is no fault of your layer
+    """
 
     PASS = "pass"
     FAIL = "fail"
@@ -46,7 +56,13 @@ class Verdict(TextEnum):
 
 
 class RunVerdict(TextEnum):
-    """The verdict on the subject."""
+    """The verdict on your layer, model or backend.
+
+    CONFORMS      every rule that counts was reached and holds
+    VIOLATES      a rule that counts is broken
+    CANNOT_CHECK  nothing was checked: the status of a command that writes no report
+    INCONCLUSIVE  nothing is violated, but a rule was not reached, or you stopped the run
+    """
 
     CONFORMS = "conforms"
     VIOLATES = "violates"
@@ -55,13 +71,16 @@ class RunVerdict(TextEnum):
 
     @property
     def exit_status(self) -> int:
-        """The exit status of the command line."""
+        """The exit status of the command line: 0 if your subject conforms, 1 if it violates a rule.
+
+        It is 2 if nothing was checked, and 3 for an inconclusive run.
+        """
         return list(RunVerdict).index(self)
 
 
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest case on which a rule fails.
+    """The smallest case on which a rule fails, with all that you need to build it yourself.
 
     configuration  the constructor's arguments
     sizes          number of time steps, batch size, and lengths of packed sequences
@@ -197,12 +216,12 @@ class Result:
 
     @property
     def is_following(self) -> bool:
-        """Whether it fails, or could not be checked, only because of a fault of another rule."""
+        """Whether it fails, or was not checked, only because of a fault that you find elsewhere."""
         return self.caused_by is not None
 
     @property
     def is_broken(self) -> bool:
-        """Whether the rule is violated, or its check raised an error."""
+        """Whether your layer breaks the rule, or its check raised an error."""
         return self.verdict in (Verdict.FAIL, Verdict.CHECKER_ERROR)
 
     @property
@@ -312,7 +331,7 @@ class Report:
 
     @property
     def violations(self) -> tuple[Result, ...]:
-        """The results of broken rules that count, and of stale deviations."""
+        """The results of broken rules that count, and of declared deviations that are gone."""
         return tuple(
             result
             for result in self.results
@@ -321,7 +340,7 @@ class Report:
 
     @property
     def parts(self) -> dict[Part, PartVerdict]:
-        """The verdict on each part of the contract."""
+        """The verdict on each part of the contract. Use it if you promise only some of them."""
         return {part: self._check_part(part) for part in Part}
 
     @property
@@ -361,18 +380,19 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """The exit status of the command line."""
+        """The exit status of the command line, for a script of yours that ends with it."""
         return self.verdict.exit_status
 
     @property
     def ok(self) -> bool:
-        """Whether the subject conforms."""
+        """Whether your subject conforms; an inconclusive run is no evidence, so this is false."""
         return self.verdict is RunVerdict.CONFORMS
 
     def result(self, rule: str) -> Result:
         """Return the result of a rule.
 
-        Raises KeyError if the rule was not part of the run.
+        Raises KeyError if your run did not include the rule, for example because of the option
+        `rules`.
         """
         for found in self.results:
             if found.rule == rule:
@@ -392,7 +412,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, as written by `--json`.
 
-        Its schema is `rnnspec/report/schema.json`.
+        Its schema is `rnnspec/report/schema.json`. Read it again with
+        `rnnspec.report.reading.parse_report` if you keep it.
         """
         converted = ("results", "faults", "unsupported", "largest_sizes", "location")
         plain = {name: value for name, value in vars(self).items() if name not in converted}

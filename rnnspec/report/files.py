@@ -86,7 +86,7 @@ def _add_outcome(case: ElementTree.Element, report: Report, result: Result) -> N
 
 
 def format_summary(report: Report) -> str:
-    """Return a report as Markdown, for the page of a CI job."""
+    """Return a report as Markdown, which you can append to the summary of a CI job."""
     lines = [f"### {_escape(format_conclusion(report))}", "", _escape(format_headline(report)), ""]
     columns = list(dict.fromkeys(MARKS.values()))
     lines.append(f"| part | {' | '.join(columns)} |")
@@ -111,7 +111,7 @@ def _escape(text: str) -> str:
 
 
 def format_badge(report: Report) -> str:
-    """Return the data of a badge, in the form that shields.io reads from a published file."""
+    """Return the data of a badge; publish it as a file, and shields.io shows it in your README."""
     label = KINDS[report.kind].page if report.kind in KINDS else "rnnspec"
     has_known = any(each.verdict is Verdict.KNOWN for each in report.results)
     data = {
@@ -183,7 +183,7 @@ def _list_places(program: str) -> list[ast.Constant]:
 
 
 def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
-    """Write a report to the given paths, by the name of the form.
+    """Write a report to the paths that you give, by the name of the form, such as `junit`.
 
     Raises SelectionError if a file cannot be written.
     """

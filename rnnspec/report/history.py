@@ -21,8 +21,8 @@ def read_runs(folder: str) -> tuple[dict[RunGroup, list[RecordedRun]], list[str]
     """Return the runs in a folder and its subfolders, and the JSON files that contain no results.
 
     The runs are grouped by subject, kind and device, in the order of their paths. Numbers in paths
-    are compared by value, so torch-2.9 comes before torch-2.10. Raises SelectionError if there are
-    no runs.
+    are compared by value, so torch-2.9 comes before torch-2.10: name your files after the release
+    or the date. Raises SelectionError if there are no runs.
     """
     place = Path(folder)
     if not place.is_dir():

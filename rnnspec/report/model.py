@@ -16,9 +16,9 @@ class ModelReport(Report):
     """The report on a model.
 
     `readouts` has the read-out map of each prediction, by the expression with which the model was
-    called; None means that the prediction could not be measured. Most models make a single
-    prediction. `inferred` has notes on inferred calls and inputs, and `assumptions` lists the
-    inferences on which the verdict depends.
+    called; None means that the prediction could not be measured. Unless your model makes several
+    predictions, use `readout`. `inferred` has notes on inferred calls and inputs, and `assumptions`
+    lists the inferences on which the verdict depends: check them first if you doubt a finding.
     """
 
     readouts: Mapping[str, ReadoutMap | None] = field(default_factory=dict)

@@ -20,7 +20,7 @@ REPORTS = SCHEMA.rstrip("0123456789")
 
 
 def read_report(path: str) -> Report:
-    """Return the report in a file. Raises SelectionError if there is none."""
+    """Return the report in a file that you wrote with `--json`. Raises SelectionError otherwise."""
     data = load_report(path)
     try:
         return parse_report(data)
@@ -56,7 +56,8 @@ def load_json(path: str) -> dict[str, Any]:
 def parse_report(data: Mapping[str, Any]) -> Report:
     """Return the report from the data that `Report.as_dict()` made of it.
 
-    Raises KeyError, TypeError or ValueError if the data follow another schema.
+    Use it if you keep reports in a place of your own, such as a database. Raises KeyError,
+    TypeError or ValueError if the data follow another schema.
     """
     results = [{**each, "depends_on": each["dependence"]} for each in data["results"]]
     sizes = {name: each["size"] for name, each in data["largest_sizes"].items()}

@@ -19,7 +19,7 @@ NEVER_CLAIMED = (Feature.TF32,)
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a backend.
+    """The claims of a backend, as you declare them in its manifest.
 
     file     the name of the manifest
     refused  the features that each claimed kind of layer does not claim

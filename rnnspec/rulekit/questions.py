@@ -42,7 +42,8 @@ def answer_questions() -> Iterator[None]:
 def ask_question() -> None:
     """Announce that the next check of your rule uses further layers or calls.
 
-    Raises Postponed if questions are postponed.
+    Ask before you build or call them: if questions are postponed, this raises Postponed, and your
+    rule is checked again in a few of the failing cases.
     """
     if _ARE_POSTPONED.get():
         raise Postponed

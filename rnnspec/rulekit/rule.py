@@ -114,7 +114,10 @@ PARTS = {
 
 
 class Fact(Enum):
-    """A fact that a rule may presuppose of the case that it checks."""
+    """A fact that a rule may presuppose of the case that it checks.
+
+    If your rule presupposes a fact that does not hold, its failure counts as a consequence.
+    """
 
     CALL = "the call returns results of the documented form"
     RESULTS = "output and h_n are right"
@@ -254,13 +257,16 @@ VALID_CALLS = (
 )
 """Presupposed by every rule that changes a single thing about a valid call."""
 GIVEN_STATES = ("states.order", "states.initial-state-used")
-"""Presupposed by every rule that changes a single thing about a valid initial state."""
+"""Presupposed by every rule that changes a single thing about a valid initial state.
+
+Name them in `presupposes` if your rule passes states of its own.
+"""
 CHANGED_AXES = {"initial_state": GIVEN_STATES, "memory_layout": ("layouts.memory-layout",)}
 """The axes that a rule may change in further calls, with the rules that it then presupposes."""
 DROPOUT = "dropout.[!b]*"
 """The rules about dropout that others presuppose: all but `dropout.backward`, about gradients."""
 REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effects.parameters")
-"""Presupposed by every rule that calls the same layer several times."""
+"""Presupposed by every rule that calls the same layer several times. Add it if yours does."""
 OF_THE_CELL = ("recurrence.*", "gates.*", "cell-state.*", "projection.*")
 """The rules about the steps of a layer, and about the states that the steps carry."""
 FIRST_GRADIENTS = (
@@ -321,11 +327,11 @@ def rule(
 
     The default id joins the names of your module and function, with dashes for underscores. Write
     the function's docstring in three paragraphs: the requirement, how it is checked, and the
-    mistakes that it finds ("Catches ..."). Unless you pass `part`, the theme decides it, and
-    `presupposes` adds to the part's facts. Use `of_cells` for the requirement of a cell if the
-    layer's does not fit. Your rule passes only if it held in each of `spans`. Raises ValueError if
+    mistakes that it finds ("Catches ..."). Use `when` and `needs` to leave out cases that you
+    cannot check. Unless you pass `part`, the theme decides it. Use `of_cells` if the requirement
+    does not fit a cell. Your rule passes only if it held in each of `spans`. Raises ValueError if
     there is no clause, their levels differ, the docstring lacks a paragraph, the theme does not
-    exist, the id is taken, or a name in `about` is neither an axis nor a size.
+    exist, the id is taken, or `about` names neither axes nor sizes.
     """
     found = _find_clauses(clauses)
 

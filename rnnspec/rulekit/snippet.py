@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 
 class Helper(Enum):
-    """The names that the last lines of a program may use besides the names in every program."""
+    """The names that your last lines of a program may use besides the names in every program."""
 
     CLOSE = "close(got, expected), which compares with a tolerance for the dtype"
     DATA = "data(result), which returns the tensor of a result that may be packed"
@@ -49,7 +49,10 @@ class Snippet:
     draws_input: bool = False
 
     def format(self, **words: Any) -> Snippet:
-        """Return the snippet with the placeholders in braces filled in."""
+        """Return the snippet with the placeholders in braces filled in.
+
+        It uses `str.format`, so double the other braces of your code.
+        """
         return replace(self, code=self.code.format(**words))
 
     def __add__(self, other: Snippet) -> Snippet:

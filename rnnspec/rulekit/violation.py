@@ -107,12 +107,12 @@ class KnownMistake:
 
 
 class Violation(Exception):
-    """A rule is broken.
+    """A rule is broken: raise it with a message if no assertion of the rulekit fits your rule.
 
     `snippet` has the last lines of a program that raises AssertionError for the subject.
     `difference` is the first wrong element, if there is one; it is the default message. `reading`
     names the shared check that failed, if several rules begin with it. `mistake` explains the
-    violation, if the rule looks for an explanation. `comparison` has the arrays of the difference,
+    violation, if your rule looks for an explanation. `comparison` has the arrays of the difference,
     if the comparison itself raised this violation.
     """
 
@@ -155,9 +155,10 @@ def assert_close(
 ) -> None:
     """Raise Violation if an element of `got` differs from `expected` by more than `bound()` allows.
 
-    NaN agrees with NaN, and infinity with the same infinity only. The bound is computed only if a
-    difference exceeds `threshold` roundoffs of the case's dtype, relative to max(1, |expected|).
-    Raises ValueError if the shapes differ.
+    Pass arrays of equal shape in the form of the oracle; for results, `assert_expected` finds the
+    bound for you. NaN agrees with NaN, and infinity with the same infinity only. The bound is
+    computed only if a difference exceeds `threshold` roundoffs of the case's dtype, relative to
+    max(1, |expected|). Raises ValueError if the shapes differ.
     """
     if not is_visible(observation.case, got, expected, threshold):
         return

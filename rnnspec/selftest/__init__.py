@@ -1,4 +1,7 @@
-"""The self-test: a reference layer, planted bugs that must be found, and correct layers."""
+"""The self-test: a reference layer, planted bugs that must be found, and correct layers.
+
+If you change a rule, run `rnnspec selftest` to see whether the bugs that name it are still found.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Correct layers that compute their results differently from the reference layer.
 
-No rule may report a violation for any of them. Some compute products or named values differently;
-`StepByStep` and its subclasses use their own loops.
+No rule may report a violation for any of them, so if a rule accuses a correct layer of yours, add
+it here. Some compute products or named values differently; `StepByStep` and its subclasses use
+their own loops.
 """
 
 from __future__ import annotations

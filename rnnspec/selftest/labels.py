@@ -28,8 +28,9 @@ def seen_by(rules: str, *, report: str = "", **flags: bool) -> Callable[[Bug], B
     """Label a class as a planted bug, such as `@seen_by("states.order", report="pytorch #80306")`.
 
     Describe the bug in its docstring, in one sentence. `rules` has the ids of rules, separated by
-    spaces. A flag is an attribute of the class, such as `narrow`. Raises ValueError if the class
-    has no attribute with this name.
+    spaces: first the rule that must detect your bug, then others that describe it well. A flag is
+    an attribute of the class, such as `narrow`. Raises ValueError if the class has no attribute
+    with this name.
     """
 
     def label(bug: Bug) -> Bug:

@@ -64,7 +64,10 @@ class Matrix:
 
     @property
     def survivors(self) -> tuple[MatrixRow, ...]:
-        """Bugs that their named rule does not detect, and correct layers that are accused."""
+        """Bugs that their named rule does not detect, and correct layers that are accused.
+
+        Read these rows first: each is a fault of a rule, or of your label.
+        """
         return tuple(row for row in self.rows if not row.as_it_should_be)
 
     def as_dict(self) -> dict[str, Any]:

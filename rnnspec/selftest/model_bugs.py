@@ -1,6 +1,7 @@
 """All models with a planted bug, and the rule that each of them names.
 
-They have docstrings and labels like the bugs of layers, see `rnnspec.selftest.bank`.
+They have docstrings and labels like the bugs of layers, see `rnnspec.selftest.bank`. If you plant a
+bug in a model, write it in the module of its topic, and list a new module here.
 """
 
 from __future__ import annotations

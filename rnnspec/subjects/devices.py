@@ -46,7 +46,7 @@ def is_cuda(device: str | torch.device) -> bool:
 
 
 def check_device(device: str) -> None:
-    """Raise DeviceError if torch cannot store values on a device.
+    """Raise DeviceError if torch cannot store values on the device that you name.
 
     A device that works counts as used from then on.
     """

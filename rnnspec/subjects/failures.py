@@ -23,8 +23,9 @@ from rnnspec.text import read_message, read_type
 class Failure(Exception):
     """An observation was not possible because of an action of the subject.
 
-    `key` identifies this action, such as "shape@h_n", regardless of the numbers in the message. For
-    an exception, the key is its message, since nothing else is known about it.
+    Let it pass through your rule: the engine reports it. `key` identifies this action, such as
+    "shape@h_n", regardless of the numbers in the message. For an exception, the key is its message,
+    since nothing else is known about it.
     """
 
     def __init__(self, message: str, key: str = "") -> None:

@@ -179,7 +179,7 @@ def _describe_change(old: Any, new: Any) -> str:
 def restore_settings() -> Iterator[SettingValues]:
     """Undo changes of settings when the context exits, so that a step cannot affect the next step.
 
-    The context's value is the settings at entry.
+    You get the settings at entry as the value of the context.
     """
     before = read_settings()
     try:

@@ -1,7 +1,7 @@
 """The steps of a subject. If you use the subject, announce it as a step, so that it is watched.
 
 In a worker process, a watcher announces the current step, and prevents steps that would end the
-process.
+process. A step that you do not announce can hang the whole run.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class Subject(Protocol):
     ) -> torch.nn.Module:
         """Build a layer on the subject's device, in the mode set by the constructor.
 
-        `note` is called immediately before and after the constructor.
+        Load its weights with `load_weights` before you call it. `note` is called immediately before
+        and after the constructor.
         """
 
     def load_weights(

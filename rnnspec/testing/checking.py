@@ -38,11 +38,11 @@ AnySuite = ReportedSuite[Any, Any, Report]
 
 @dataclass(frozen=True)
 class Isolation:
-    """Where pytest runs the target, with its limits on time and memory.
+    """Where pytest runs your target, with its limits on time and memory.
 
     isolate  whether to use a worker process; None uses a worker unless a debugger or coverage needs
-             the target in pytest's own process
-    timeout  the limit for each step of the target, in seconds
+             your target in pytest's own process
+    timeout  the limit for each step of your target, in seconds
     memory   the limit on the memory of a worker, in MiB; None is a share of the machine's memory
     """
 

@@ -44,13 +44,16 @@ class RuleTest:
 
     @property
     def result(self) -> Result:
-        """The result of the rule over the whole run. Reading it starts the run if necessary."""
+        """The result of the rule over the whole run, for your own assertions instead of `check()`.
+
+        Reading it starts the run if necessary. Raises CannotCheck if nothing can be checked.
+        """
         self.run.asked.add(self.rule.id)
         return self.run.report.result(self.rule.id)
 
     @property
     def fault(self) -> FaultSummary | None:
-        """The fault that the report names by this rule, or None."""
+        """The fault that the report names by this rule, with its likely cause, or None."""
         faults = self.run.report.faults
         return next((fault for fault in faults if fault.rule == self.rule.id), None)
 

@@ -23,7 +23,10 @@ class Meaning:
 
 
 class Choice(Enum):
-    """A value of an axis. Its value is a `Meaning`, or a subclass that adds behaviour."""
+    """A value of an axis. Its value is a `Meaning`, or a subclass that adds behaviour.
+
+    If you add an axis, derive its enum from this class, and list the simplest value first.
+    """
 
     _value_: Meaning
 

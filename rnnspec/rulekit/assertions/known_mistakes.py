@@ -27,5 +27,9 @@ def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypot
 
 
 def find_mistake(observation: Observation, rule: str, *keys: str) -> Hypothesis | None:
-    """Return the first mistake that breaks a rule and predicts the results, or None."""
+    """Return the first mistake that breaks a rule and predicts the results, or None.
+
+    Use it in `fail_only_if_explained` if your rule would otherwise report the faults of other
+    rules.
+    """
     return next(iter(find_mistakes(observation, rule, *keys)), None)

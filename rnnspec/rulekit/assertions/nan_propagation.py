@@ -34,9 +34,10 @@ SATURATING_INPUT = 2.0**20
 can_plant_nan = has_predictable_results & has_wide_dtype & ~has_value(MemoryLayout.EXPANDED)
 """Cases where NaN can be planted in a single place and only a fault of the layer can spread it.
 
-Elements of an expanded input share memory, so NaN cannot be planted in a single element of it.
-16-bit dtypes are excluded because their matrix products may multiply memory beyond a row by zero:
-torch's own product in bfloat16 spreads NaN to other rows in that way.
+Use it as the condition of your rule if you require that results are not NaN. Elements of an
+expanded input share memory, so NaN cannot be planted in a single element of it. 16-bit dtypes are
+excluded because their matrix products may multiply memory beyond a row by zero: torch's own product
+in bfloat16 spreads NaN to other rows in that way.
 """
 
 can_trace_nan = (
@@ -46,7 +47,7 @@ can_trace_nan = (
 )
 """Cases where NaN also reaches every result that depends on it by the formula.
 
-No weight is zero, and nothing is dropped.
+Use it if you require that results are NaN. No weight is zero, and nothing is dropped.
 """
 
 
@@ -79,7 +80,7 @@ def find_sequence_length(case: Case, sample: int) -> int:
 
 
 def plant_value(array: Array, place: tuple[int | slice, ...], value: float = np.nan) -> Array:
-    """Return a copy of an array with another value at a place."""
+    """Return a copy of an array with another value at a place; your array stays as it is."""
     changed = np.array(array)
     changed[place] = value
     return changed

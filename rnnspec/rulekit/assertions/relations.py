@@ -121,8 +121,8 @@ def assert_expected(
 ) -> None:
     """Raise Violation if a part of a result differs from the oracle's.
 
-    `quantity` is the name of the result, `place` indexes the part, and `part` is its name in
-    messages. The part is compared only if the whole quantity, which is compared once, is wrong.
+    `quantity` is the name of the result, `place` indexes the part, and `part` is your name for it
+    in messages. The part is compared only if the whole quantity, which is compared once, is wrong.
     """
     if not is_right(observation, quantity):
         _assert_part(observation, quantity, place, part, snippet)
@@ -204,7 +204,7 @@ def assert_all_expected(observation: Observation, snippet: Snippet | None = None
 
 
 def is_right(observation: Observation, *quantities: str) -> bool:
-    """Return whether all results, or only the named results, agree with the oracle's.
+    """Return whether all results, or only the results that you name, agree with the oracle's.
 
     The comparison is made once for each observation. Raises Failure if they cannot be observed.
     """
@@ -220,7 +220,7 @@ def _agrees(observation: Observation, quantity: str) -> bool:
 
 
 def is_satisfied(check: Callable[[], None]) -> bool:
-    """Return whether a check raises no Violation."""
+    """Return whether a check raises no Violation, if you need an answer instead of a failure."""
     try:
         check()
     except Violation:
@@ -272,8 +272,9 @@ def fail_only_if_calls_differ(
 ) -> None:
     """Raise Violation if the checked call is wrong and a second call gives other results.
 
-    `other` makes the second call, which must give the same results at `place`. It is not made if
-    the checked call is right: other cases compare such calls with the oracle.
+    Use it for a relation between two calls, such as equal samples in another order. `other` makes
+    your second call, which must give the same results at `place`. It is not made if the checked
+    call is right: other cases compare such calls with the oracle.
     """
     if not is_right(observation):
         ask_question()
@@ -285,8 +286,9 @@ def make_second_call(
 ) -> Observation:
     """Return a second call of the same layer, with some fields of the case changed.
 
-    It uses the numbers of the checked call unless you pass `values`. The checked call is made
-    before this function returns.
+    It uses the numbers of the checked call unless you pass `values`. If you compare the two calls,
+    let your rule presuppose `REPEATED_CALLS`. The checked call is made before this function
+    returns.
     """
     _ = observation.call
     return Observation(
@@ -329,7 +331,7 @@ def fail_only_if_unexplained(check: Callable[[], None], is_explained: Callable[[
 def fail_unless_excused(excuse: Callable[[], bool], check: Callable[[], None]) -> None:
     """Run a check; re-raise its Violation or Failure unless `excuse()` is true.
 
-    If there is an excuse, another rule reports the fault.
+    Use it for a fault that another rule reports, if you can recognise it.
     """
     try:
         check()

@@ -53,7 +53,11 @@ CheckObservation = Callable[[Observation], None]
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
-    """Raise Violation if a result differs from the oracle's; the default snippet compares all."""
+    """Raise Violation if a result differs from the oracle's; the default snippet compares all.
+
+    Use it for a layer that you prepared. If your rule is about a single result, use
+    `assert_expected`.
+    """
     assert_all_expected(observation, snippet)
 
 
@@ -184,9 +188,9 @@ def list_gradient_names(
 ) -> list[str]:
     """Return the names of the tensors that receive a gradient from the results.
 
-    These are the input, the initial states if they are given and the subject offers their
-    gradients, and every parameter whose gradient does not depend on a dropout mask. Pass `weights`
-    to use other parameters than the case.
+    You get the input, the initial states if they are given and the subject offers their gradients,
+    and every parameter whose gradient does not depend on a dropout mask. Pass `weights` to use
+    other parameters than the case.
     """
     case, own = observation.case, observation.values.weights if weights is None else weights
     is_given = case.initial_state is InitialState.GIVEN

@@ -72,7 +72,7 @@ class InvalidCall:
 
 
 CallLister = Callable[[Observation], list[InvalidCall]]
-"""A function that lists invalid calls with the same kind of fault."""
+"""A function that lists invalid calls with the same fault. Begin yours with `build_valid_call`."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class ValidCall:
 
 
 def build_valid_call(observation: Observation) -> ValidCall:
-    """Return the valid call that all invalid calls are made from."""
+    """Return the valid call from which you make an invalid call, by a single change."""
     passes_state = observation.case.initial_state is InitialState.GIVEN
     case = observation.case.replace(
         memory_layout=MemoryLayout.CONTIGUOUS, initial_state=InitialState.GIVEN
@@ -274,7 +274,10 @@ def provoke_rejection(
 
 
 def assert_call_rejected(observation: Observation, lister: CallLister) -> None:
-    """Raise Violation if a layer with the prior use of the case accepts one of the listed calls."""
+    """Raise Violation if a layer with the prior use of the case accepts one of the listed calls.
+
+    The message names the call by your description of it.
+    """
     for place, call in enumerate(list_calls(observation, lister)):
         if reject_call(observation, lister, place) is None:
             snippet = write_rejection_snippet(f"layer({call})")

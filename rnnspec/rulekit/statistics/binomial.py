@@ -59,9 +59,10 @@ Counts = Mapping[str, Count]
 def assert_likely(make_counts: Callable[[int], Counts], snippet: Snippet | None = None) -> None:
     """Raise Violation if a count is suspicious and a count on fresh draws confirms it.
 
-    `make_counts(0)` returns the counts by name. `make_counts(1)` and `make_counts(2)` return the
-    same counts from fresh draws, and `make_counts(2)` uses more draws. They are called only while a
-    count is suspicious and not yet confirmed. The message gives the two most unlikely counts.
+    Your `make_counts(0)` returns the counts by name. `make_counts(1)` and `make_counts(2)` return
+    the same counts from fresh draws, and `make_counts(2)` uses more draws. They are called only
+    while a count is suspicious and not yet confirmed. The message gives the two most unlikely
+    counts.
     """
     first = make_counts(0)
     suspicious = [name for name, count in first.items() if count.p_value <= SUSPICIOUS_P_VALUE]
