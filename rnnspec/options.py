@@ -105,7 +105,9 @@ class Options:
 class RunOptions(Options):
     """Options that you can use with every check."""
 
-    profile: str = option("default", "quick, default or thorough.", metavar="NAME")
+    profile: str = option(
+        "default", "How many cases to check: quick, default or thorough.", metavar="NAME"
+    )
     cases: int | None = option(None, "Number of cases, in place of the profile's own.", metavar="N")
     seed: int = option(
         0, "Seed of all random draws; the same seed repeats the report.", metavar="N"
@@ -117,7 +119,7 @@ class RunOptions(Options):
         metavar="PATTERN",
         flags="--rule",
     )
-    strict: bool = option(False, "Count a broken SHOULD as a violation too.")
+    strict: bool = option(False, "Count a broken rule of level SHOULD as a violation too.")
     strict_accuracy: bool = option(
         False, "Count an error that is larger than usual for rounding as a violation too."
     )
@@ -167,7 +169,7 @@ class CheckOptions(RunOptions):
     )
     fewest: bool = option(
         False,
-        "Check only the fewest cases that reach every rule, if a case takes seconds.",
+        "Check only as many cases as are needed to reach every rule, e.g. if a case takes seconds.",
     )
     parts: tuple[str, ...] = option(
         (),
@@ -224,7 +226,7 @@ class ModelOptions(RunOptions):
     )
     padding_side: str = option(
         "right",
-        "right or left: where your data is padded. Padding on the left is read in any case.",
+        "right or left: where your data is padded. Padding on the left is not checked.",
         metavar="SIDE",
     )
 
@@ -257,7 +259,7 @@ class AccuracyOptions(Options):
     """Options that you can use to measure accuracy."""
 
     against: str | None = option(
-        None, "The layer to measure on the same cases. [default: torch's own]", metavar="TARGET"
+        None, "The layer to compare with. [default: torch's own]", metavar="TARGET"
     )
     kind: str = option(
         AUTOMATIC,

@@ -23,7 +23,8 @@ from rnnspec.report.data import Report
 from rnnspec.report.scorecard import Claims, decide_verdicts, format_scorecard, make_scorecard
 
 EPILOG = """\b
-Exit status: the worst exit status of 'rnnspec check' over all kinds.
+Exit status: 1 if a kind violates a rule, otherwise 3 if a kind is inconclusive, otherwise 0; 2 if
+nothing can be checked.
 \b
 Examples:
   PJRT_DEVICE=CPU rnnspec check-backend --device xla --import torch_xla

@@ -21,7 +21,7 @@ MUTATE = (
     "misses."
 )
 MUTANTS = "Number of changed layers, drawn by the seed from all that can be made.  [default: 100]"
-USES = "Random uses in which a changed layer that passes is compared.  [default: 300]"
+USES = "Number of random uses that compare a passing change with the original.  [default: 300]"
 DIFFERING = "Compare first, and check only changed layers that differ in a use: faster."
 LIMIT = "Seconds that a changed layer may take.  [default: 300]"
 LOG = "Keep the results in PATH, and continue from the results in it."
