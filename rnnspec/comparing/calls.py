@@ -79,7 +79,7 @@ class RepeatedCalls:
         return find_difference(replace(self.expected, results=exact), got) is not None
 
     def is_first_wrong(self, first: ResultTensors) -> bool:
-        """Return whether the result of a first call is wrong, which other checks find."""
+        """Return whether the result of a first call is wrong; other checks report that."""
         return self.differ(self.call_reference(self.given), first)
 
 
@@ -106,7 +106,7 @@ def check_calls(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
 
 
 def _check_settings(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield which global settings the candidate changes."""
+    """Yield a cause if the candidate changes global settings."""
     before = read_settings()
     session.call_candidate(session.given)
     changed = list_changed_settings(before, read_settings())
@@ -117,7 +117,7 @@ def _check_settings(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_random(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that the results change from call to call, unlike the results of the reference."""
+    """Yield a cause if only the candidate's results change from call to call."""
     pair, case = session.pair, session.case
     if is_random(pair, pair.recipe.candidate, case) and not is_random(
         pair, pair.recipe.reference, case
@@ -127,7 +127,7 @@ def _check_random(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_arguments(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield to which of its arguments a call writes that the reference leaves as they are."""
+    """Yield a cause if a call writes to arguments that the reference leaves unchanged."""
     mine, theirs = session.given.map(copy_values), session.given.map(copy_values).map(convert)
     session.call_candidate(mine, copies=False)
     session.pair.call_exactly(session.reference, theirs, session.case, copies=False)
@@ -149,7 +149,7 @@ def _check_arguments(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 def _check_second_call(
     session: RepeatedCalls, which: str, draw: Callable[[RepeatedCalls], Arguments | None]
 ) -> Iterator[ExplainedCause]:
-    """Yield that a second call depends on the first in another way than that of the reference."""
+    """Yield a cause if a second call depends on the first, unlike with the reference."""
     second = draw(session)
     if second is None:
         return
@@ -176,7 +176,7 @@ def _check_second_call(
 
 
 def _check_many_calls(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that a later call is wrong, as after the calls by which a benchmark warms up."""
+    """Yield a cause if a later call is wrong, such as a call after a benchmark has warmed up."""
     before: ResultTensors = {}
     for number in range(1, MANY_CALLS + 1):
         given = session.draw_others(40 + number)
@@ -193,7 +193,7 @@ def _check_many_calls(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_same_address(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that new contents of the same tensors are not read."""
+    """Yield a cause if new contents of the same tensors are not read."""
     given, other = session.given.map(copy_values), session.draw_others(31)
     first = {k: v.clone() for k, v in session.call_candidate(given, copies=False).items()}
     if session.is_first_wrong(first):
@@ -208,7 +208,7 @@ def _check_same_address(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_new_weights(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that weights that are loaded after a call do not change the results of the next."""
+    """Yield a cause if weights that are loaded after a call do not change the next results."""
     pair = session.pair
     if not pair.move.is_complete:
         return
@@ -224,7 +224,7 @@ def _check_new_weights(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_other_sizes(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that a call depends on an earlier one with other sizes, or raises after it."""
+    """Yield a cause if a call depends on an earlier call with other sizes, or raises after it."""
     if session.is_first_wrong(session.call_candidate(session.given)):
         return
     pair = session.pair
@@ -257,7 +257,7 @@ def _check_other_sizes(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_memory_layout(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that inputs that do not lie in memory as usual are read wrongly."""
+    """Yield a cause if inputs in an unusual memory layout are read wrongly."""
     exact = session.call_reference(session.given)
     for change, which in LAYOUTS.items():
         got = session.call_candidate(session.given.map(change), copies=False)
@@ -269,9 +269,10 @@ def _check_memory_layout(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 
 def _check_stream(session: RepeatedCalls) -> Iterator[ExplainedCause]:
-    """Yield that a call on another stream of the device does not wait for its inputs.
+    """Yield a cause if a call on another stream of the device does not wait for its inputs.
 
-    They are written there after so much work that whatever does not wait for it reads zeros.
+    The inputs are written on that stream after so much work that a call that does not wait reads
+    zeros.
     """
     device = session.pair.device
     if find_streams(device) is None or session.is_first_wrong(
@@ -298,13 +299,13 @@ def _draw_others(session: RepeatedCalls) -> Arguments:
 
 
 def _draw_fewer(session: RepeatedCalls) -> Arguments | None:
-    """Return other arguments, without the optional ones."""
+    """Return other arguments, without the optional arguments."""
     count = count_required(session.pair, session.case)
     return None if count is None else Arguments(session.draw_others(23).positional[:count])
 
 
 def _draw_zeros(session: RepeatedCalls) -> Arguments | None:
-    """Return other arguments, of which all but the first are zeros, as initial states may be."""
+    """Return other arguments, with zeros for all but the first, as initial states may be."""
     first, *others = session.draw_others(29).list_values()
     zeros = [torch.zeros_like(each) if is_real(each) else each for each in others]
     return session.given.replace_values([first, *zeros]) if others else None
@@ -347,7 +348,7 @@ def _permute(value: object) -> object:
 
 
 def _turn(value: object) -> object:
-    """Return a tensor with the same numbers, whose axes lie in memory in reverse order."""
+    """Return a tensor with the same numbers and the axes in reverse order in memory."""
     if not isinstance(value, Tensor) or value.dim() < 2:
         return copy_values(value)
     axes = list(range(value.dim()))[::-1]
@@ -355,7 +356,7 @@ def _turn(value: object) -> object:
 
 
 def _put_into_larger(value: object) -> object:
-    """Return a tensor with the same numbers, which is the middle of a larger one."""
+    """Return a tensor with the same numbers that is the middle of a larger tensor."""
     if not isinstance(value, Tensor):
         return value
     larger = torch.zeros([size + 2 for size in value.shape], dtype=value.dtype, device=value.device)
@@ -368,4 +369,4 @@ LAYOUTS: dict[Callable[[object], object], str] = {
     _turn: "whose axes are in another order in memory",
     _put_into_larger: "that are parts of larger tensors",
 }
-"""Changes of the place of numbers in memory, in words."""
+"""Functions that change where numbers lie in memory, each with a description."""

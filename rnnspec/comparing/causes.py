@@ -30,9 +30,9 @@ LEAST_LIKE, MOST_LIKE = 0.125, 4.0
 """Errors from rounding are between these multiples of the effect of rounding weights and inputs."""
 # Large beside the roundings of float32 and small beside those of fewer bits.
 NUDGE = 2.0**-14
-"""Weights and inputs are changed by this part of them to see whether results follow in steps."""
+"""The relative change of weights and inputs by which to see whether results follow in steps."""
 LEAST_APART = 0.25
-"""Results change in steps if their change is wrong by this share of the right change."""
+"""Results follow in steps if their change differs from the right change by this share of it."""
 
 OF_FORM = {
     DifferenceKind.RAISES: Cause.RAISES,
@@ -44,7 +44,7 @@ OF_FORM = {
 
 
 def explain_values(prober: ReachProber, before: ReachProber) -> ExplainedCause:
-    """Return the likely cause of other numbers in the case of a prober.
+    """Return the likely cause of wrong numbers in the case of a prober.
 
     `before` has the case in which the difference was found first, with more numbers.
     """
@@ -63,7 +63,7 @@ def explain_values(prober: ReachProber, before: ReachProber) -> ExplainedCause:
 
 
 def _find_unread(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield the inputs that change the reference's results and not the candidate's."""
+    """Yield a cause for the inputs that change only the reference's results."""
     names = name_inputs(prober.pair, prober.case)
     unread: list[int] = []
     read: list[int] = []
@@ -84,7 +84,7 @@ def _any(value: Tensor) -> bool:
 
 
 def _find_parameter(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield the parameters of the reference that change its results and not the candidate's."""
+    """Yield a cause for parameters of the reference that change only the reference's results."""
     pair, case = prober.pair, prober.case
     if not pair.move.is_complete:
         return
@@ -119,7 +119,7 @@ class _Shift:
 def _agrees(
     prober: ReachProber, exact: ResultTensors, got: ResultTensors, factor: float = 1.0
 ) -> bool:
-    """Return whether a candidate's results are these, within some times the tolerances."""
+    """Return whether a candidate's results equal these, within a multiple of the tolerances."""
     tolerances = prober.expected.tolerances
     return all(
         not _any(find_wrong(each, got[name], factor * tolerances[name]))
@@ -128,7 +128,7 @@ def _agrees(
 
 
 def _find_exchanged_inputs(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield that two inputs of the same shape are exchanged."""
+    """Yield a cause if two inputs of the same shape are exchanged."""
     values = prober.given.list_values()
     names = name_inputs(prober.pair, prober.case)
     for one, other in combinations(prober.list_read(), 2):
@@ -143,7 +143,7 @@ def _find_exchanged_inputs(prober: ReachProber) -> Iterator[ExplainedCause]:
 
 
 def _find_gate_order(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield that the gates of the recurrent layers of torch.nn are in another order."""
+    """Yield a cause if the gates of torch's recurrent layers are in another order."""
     for count in (3, 4):
         usual = tuple(range(count))
         for order in permutations(usual):
@@ -176,7 +176,7 @@ class _Reorder:
 
 
 def _find_rounding(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield that products are rounded to fewer bits, if that accounts for the difference."""
+    """Yield a cause if products are rounded to fewer bits, and that accounts for the difference."""
     exact = prober.expected.results
     if not _is_staircase(prober):
         return

@@ -108,7 +108,7 @@ class NumberCondition:
     prepare    changes the weights of a module
     arguments  its further arguments
     factor     multiplies the inputs
-    held       the dimension along which inputs are constant after the first, or None
+    held       the dimension along which inputs are constant from the second index on, or None
     """
 
     prepare: Prepare = keep_weights
@@ -129,11 +129,11 @@ class NumberCondition:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the weights are all multiplied by one number, in whatever order they are kept."""
+        """Whether all weights are multiplied by the same number, whatever their order."""
         return self.prepare in (keep_weights, scale_weights)
 
     def describe(self) -> str:
-        """Return the condition in words, or nothing for that of the constructor."""
+        """Return the condition in words, or an empty text if nothing is changed."""
         words = []
         if self.prepare is not keep_weights:
             given = ", ".join(map(repr, self.arguments))
@@ -166,8 +166,8 @@ MAGNITUDES = (
 def list_conditions(dimensions: int, biases: int) -> Iterator[NumberCondition]:
     """Yield conditions under which a module may remember, the simplest first.
 
-    `dimensions` is the most that an input has, and `biases` is the number of vectors among the
-    parameters.
+    `dimensions` is the largest number of dimensions of an input, and `biases` the number of vectors
+    among the parameters.
     """
     for gain in (1.0, 3.0):
         for factor in (1.0, 0.01):

@@ -1,4 +1,4 @@
-"""Find where the results of a candidate differ from the expected ones."""
+"""Find where the results of a candidate differ from the expected results."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ResultDifference:
 
 # A process more takes some hundredths of a second.
 LONG = 1e10
-"""A case with more work than this calls the reference in a process of its own."""
+"""A case with more work than this calls the reference in a separate process."""
 REFUSALS = (AssertionError, ValueError, NotImplementedError)
 
 
@@ -135,7 +135,7 @@ def are_near(single: ResultTensors, got: ResultTensors) -> bool:
 
 
 def is_near(single: Tensor, got: Tensor) -> bool:
-    """Return the same for a tensor."""
+    """Return whether a tensor is within the same distance of the reference in float32."""
     if got.shape != single.shape or got.dtype is not single.dtype:
         return False
     if torch.equal(single, got) or single.dtype is not torch.float32:
@@ -190,7 +190,7 @@ def _compare_tensor(
 
 
 def find_wrong(exact: Tensor, got: Tensor, tolerance: float) -> Tensor:
-    """Return where numbers are further than a tolerance from the exact ones."""
+    """Return a mask of the numbers that differ from the exact numbers by more than a tolerance."""
     wide = got.double()
     same = (wide == exact) | (wide.isnan() & exact.isnan())
     return ~(same | ((wide - exact).abs() <= tolerance))

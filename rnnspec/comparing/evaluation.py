@@ -1,4 +1,4 @@
-"""Call the two modules on the same case, and say how far their results may be apart."""
+"""Call the two modules on the same case, and compute how far their results may be apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rnnspec.subjects.steps import CALL, announce_case
 from rnnspec.text import TextEnum
 
 ResultTensors = dict[str, Tensor]
-"""The tensors that a call returns, by their places in what it returns."""
+"""The tensors that a call returns, each by its place in the returned value, such as "output[0]"."""
 # A correct module may add in another order than the reference, in more parts or in fewer, and round
 # its weights' products elsewhere. In the 21 right candidates of the tests, the error was at most
 # 4.5 times what the reference's own rounding and one rounding in each weight and input give; in
@@ -165,9 +165,9 @@ class ExpectedResults:
 
     `single` has the results of the reference in float32.
 
-    The tolerance of each result is `SLACK` times an error that was measured on the same case: that
-    of the reference in float32, or that of relative changes of one rounding in all of its weights
-    and inputs, whichever is larger.
+    The tolerance of each result is `SLACK` times the larger of two errors that were measured on the
+    same case: the error of the reference in float32, and the effect of a relative change of one
+    rounding in each weight and each input.
     """
 
     results: ResultTensors
@@ -256,7 +256,7 @@ class Pair:
         return self.build_both(case)[1]
 
     def load(self, case: PairCase, candidate: nn.Module, reference: nn.Module) -> None:
-        """Give the weights of a case, which the reference has, to a candidate. Raises Raised."""
+        """Copy the weights of a case from the reference to a candidate. Raises Raised."""
         move = self.move
         if move.is_complete:
             move = self.find_move(case.sizes, reference, candidate)
@@ -266,9 +266,10 @@ class Pair:
             case.condition.prepare_weights(candidate)
 
     def find_move(self, sizes: Sizes, reference: nn.Module, candidate: nn.Module) -> Move:
-        """Return how weights are moved between two modules, which is found once for their shapes.
+        """Return how weights are moved between two modules, found once for each set of shapes.
 
-        Both are built in float64 for that, since random numbers of that type differ.
+        Both are built in float64 for that, because random numbers in float64 differ from each
+        other.
         """
         if self.move.how not in BY_SIZES:
             return self.move
@@ -379,7 +380,7 @@ class Pair:
 
 
 def make_noise(unit: float, seed: int = 0) -> Callable[[Tensor], Tensor]:
-    """Return a function that changes each number by at most a rounding, up or down."""
+    """Return a function that changes each number by at most one rounding, up or down."""
     generator = torch.Generator().manual_seed(seed)
 
     def change(value: Tensor) -> Tensor:

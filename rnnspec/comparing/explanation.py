@@ -18,7 +18,10 @@ class ComparisonPart(TextEnum):
 
 
 class Cause(TextEnum):
-    """The causes of faults, as far as they can be seen from outside."""
+    """The causes of faults, as far as they can be seen from outside.
+
+    If you add a cause, describe it in docs/generated-kernels.md, and plant a candidate that has it.
+    """
 
     RAISES = "raises"
     FORM = "other-form"
@@ -54,7 +57,7 @@ class Cause(TextEnum):
 
 
 class RemarkKey(TextEnum):
-    """The remarks on a candidate, which are no faults."""
+    """The remarks on a candidate. They are no faults, so your grader decides whether they count."""
 
     NO_GRADIENTS = "no-gradients"
     CALLS_REFERENCE = "calls-the-reference"
@@ -67,11 +70,11 @@ class RemarkKey(TextEnum):
 
 @dataclass(frozen=True)
 class ExplainedCause:
-    """A cause or a remark, and the same in words for this candidate.
+    """A cause or a remark, with a description for this candidate.
 
     unread     the positions of the inputs that are not read
-    case       the case that shows it, if it is not the case of the question
-    tolerance  that of a gradient that is wrong
+    case       the case that shows it, if it differs from the checked case
+    tolerance  the tolerance of a wrong gradient
     """
 
     cause: Cause | RemarkKey

@@ -35,7 +35,7 @@ Gradients = dict[str, Tensor | None]
 
 
 def compare_gradients(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
-    """Yield how the candidate's gradients differ from the reference's, at most once."""
+    """Yield a cause if the candidate's gradients differ from the reference's, at most one."""
     given = pair.make_given(case)
     single = _differentiate_reference(pair, case, given, wide=False)
     if not any(each is not None for each in single.values()):
@@ -184,7 +184,7 @@ def _rename(pair: Pair, case: PairCase, gradients: Gradients) -> Gradients:
 def _gather(
     reference: nn.Module, candidate: nn.Module, move: Move, own: Gradients
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the gradients of the candidate's parameters, whose numbers are the reference's."""
+    """Yield the gradient of each parameter of the candidate, put together from the reference's."""
     parts = []
     for name, value in list_tensors(reference).items():
         if value.is_floating_point():

@@ -1,4 +1,4 @@
-"""Compare the two in 16 bits, as modules of that dtype and under autocast."""
+"""Compare the two in 16 bits: as modules of such a dtype, and under autocast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLACK_OF_HALVES = 8.0
 """The tolerance as a multiple of the error of the reference in 16 bits."""
 # At one part in four, a result that is half as large as it should be would pass soon.
 LARGEST_ERROR = 0.25
-"""Results are not compared if the tolerance is a larger part of the largest result."""
+"""Results are not compared if the tolerance exceeds this share of the largest result."""
 
 
 @dataclass(frozen=True)

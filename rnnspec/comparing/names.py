@@ -41,7 +41,7 @@ class Names:
         return {**found, **{name: tuple(each.shape) for name, each in results.items()}}
 
     def find_name(self, owner: int | str, dimension: int) -> str:
-        """Return the name of the size that a dimension of an input or a result has."""
+        """Return the name of the size of a dimension of an input or a result."""
         return self._dimensions.get((owner, dimension), "")
 
     def find_dimension(self, owner: int | str, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Which indices of an input reach which indices of a result, where that is wrong."""
+"""Find the indices of an input that reach other indices of a result than they should."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.comparing.probing import Changed, InputPlace, ReachProber, list_ind
 
 
 def find_pattern(prober: ReachProber) -> Iterator[ExplainedCause]:
-    """Yield which indices of an input reach which indices of a result, where that is wrong."""
+    """Yield the causes of results that depend on other indices of an input than they should."""
     names = Names(prober.pair, prober.case)
     for index in prober.list_read():
         value = prober.given.list_values()[index]
@@ -26,16 +26,17 @@ def find_pattern(prober: ReachProber) -> Iterator[ExplainedCause]:
 
 @dataclass
 class IndexReach:
-    """Which indices of a dimension of an input reach a result.
+    """The indices along a dimension of an input that change a result.
 
-    name      the name of the dimension, and `input` that of the input
-    indices   the indices that were changed
-    size      how many there are
-    theirs    for each of them, the indices of the same dimension of the result that the reference
-              changes by more than the tolerance, or whether it changes at all if it has no such
-              dimension (P, Q)
-    possible  the same by anything
-    mine      the same for the candidate
+    input     the name of the input
+    name      the name of the dimension
+    indices   the P indices that were changed, one at a time
+    size      the number of indices in the dimension
+    theirs    whether the reference changes by more than the tolerance (P, Q): for each changed
+              index, at each of the Q indices of the result along the same dimension; Q is 1 if
+              the result does not have the dimension
+    possible  whether the reference changes at all (P, Q)
+    mine      whether the candidate changes (P, Q)
     is_equal  whether the candidate's result is the same at all indices of the dimension
     """
 
@@ -56,11 +57,11 @@ class IndexReach:
 
     @property
     def missing(self) -> Tensor:
-        """Where the result of the reference changes, and that of the candidate does not."""
+        """Where the reference's result changes, but the candidate's result does not."""
         return self.theirs & ~self.mine
 
     def split_column(self) -> tuple[int, list[int], list[int]]:
-        """Return the index of the result that misses most, and the indices it misses and reads."""
+        """Return the result's index that misses most, and the indices that it misses and reads."""
         column = int(self.missing.sum(0).argmax())
         lost, seen = (
             [self.indices[row] for row in where[:, column].nonzero().flatten().tolist()]
@@ -69,7 +70,7 @@ class IndexReach:
         return column, lost, seen
 
     def list_between(self) -> Iterator[int]:
-        """Yield an index between the last that is not read and the first that is, if there is."""
+        """Yield an index between the last that is not read and the first that is read, if any."""
         _, lost, seen = self.split_column()
         if lost and seen and max(lost) < min(seen):
             middle = (max(lost) + min(seen)) // 2
@@ -80,7 +81,10 @@ class IndexReach:
 def _measure_reach(
     prober: ReachProber, names: Names, index: int, dimension: int
 ) -> list[IndexReach]:
-    """Return which indices reach each result; of many, a few and their neighbours."""
+    """Return the indices that reach each result; in a long dimension, only a few are changed.
+
+    If the candidate reads only the last indices, the first of these is searched for.
+    """
     size = prober.given.list_values()[index].shape[dimension]
     changed = {
         each: prober.find_changed(InputPlace(index, dimension, each)) for each in list_indices(size)
@@ -134,7 +138,7 @@ def _describe_reach(reaches: list[IndexReach]) -> Iterator[ExplainedCause]:
 
 
 def _describe_mixing(reach: IndexReach, extra: Tensor) -> Iterator[ExplainedCause]:
-    """Yield that a result depends on indices that it must not depend on."""
+    """Yield the cause of a result that depends on indices that it must not depend on."""
     is_first_only = bool(reach.mine[0].all()) and not bool(reach.mine[1:].any())
     if is_first_only and reach.is_equal:
         yield ExplainedCause(
@@ -150,7 +154,7 @@ def _describe_mixing(reach: IndexReach, extra: Tensor) -> Iterator[ExplainedCaus
 
 
 def _describe_missing(reach: IndexReach) -> ExplainedCause:
-    """Return which indices a result does not depend on."""
+    """Return the cause of a result that does not depend on some indices."""
     column, lost, seen = reach.split_column()
     end = f" at index {column}" if reach.is_square else ""
     subject = f"{reach.result}{end}"

@@ -16,7 +16,7 @@ MOST_INDICES = 48
 """In a dimension of up to this size, all indices are changed; otherwise some near its ends."""
 # A candidate may limit large numbers, and give the same for all of them.
 FACTORS = (30.0, 1.0, 0.1)
-"""How large the numbers are that are put into an input, relative to its own."""
+"""The magnitudes of the numbers that are put into an input, relative to the input's own."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class InputPlace:
 def draw_others(part: Tensor, factor: float, seed: int, whole: Tensor) -> Tensor:
     """Return other numbers of the same form, or other integers between the same limits.
 
-    Each integer differs from that before. `whole` is the tensor that has the part.
+    Each integer differs from the integer in its place. `whole` is the tensor that contains the
+    part.
     """
     generator = torch.Generator().manual_seed(seed)
     if part.is_floating_point():
@@ -53,9 +54,9 @@ def draw_others(part: Tensor, factor: float, seed: int, whole: Tensor) -> Tensor
 
 
 def list_indices(size: int) -> list[int]:
-    """Return the indices of a dimension that are changed, each by itself.
+    """Return the indices of a dimension to change, one at a time.
 
-    Of many, the distances from the ends grow by powers of two.
+    In a long dimension, the distances of the indices from the ends grow by powers of two.
     """
     if size <= MOST_INDICES:
         return list(range(size))
@@ -68,8 +69,8 @@ class Changed(NamedTuple):
     """The places where results change with a part of the inputs, as boolean tensors by result.
 
     theirs    changes of the reference by more than the tolerance
-    possible  changes of the reference by anything in float64
-    mine      changes of the candidate by any bit
+    possible  changes of the reference in any bit in float64
+    mine      changes of the candidate in any bit
     """
 
     theirs: ResultTensors

@@ -130,7 +130,7 @@ def write_program(
     """Return a program that fails if the two differ in a case, and ends silently otherwise.
 
     `tolerances` belong to the results, and `gradient` is the tolerance of gradients. The program is
-    empty if there is none for the cause, or the two cannot be imported by it.
+    empty if the cause has no program, or if a program cannot import the two.
     """
     sides = (pair.recipe.reference, pair.recipe.candidate)
     # The same seed gives both the same weights, which only these conditions leave equal.

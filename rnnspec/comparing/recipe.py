@@ -1,4 +1,4 @@
-"""How two modules are built and called alike, with sizes that can be changed."""
+"""How two modules are built and called in the same way, with sizes that can be changed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Caller = Callable[[nn.Module, Arguments], Any]
 
 @dataclass(frozen=True)
 class Side:
-    """A module of the two: the target that builds it, and the Python module of the target."""
+    """The reference or the candidate: the target that builds it, and the target's Python module."""
 
     target: Target
     namespace: ModuleType | None
@@ -94,14 +94,14 @@ class Recipe:
             return build_side(side, self.make_initial(sizes))
 
     def make_initial(self, sizes: Sizes) -> Arguments:
-        """Return the arguments of the constructor for sizes, which must be in use."""
+        """Return the arguments of the constructor; call it within `use_sizes` of the same sizes."""
         given = self.initial()
         return given if self.spots is None else place_sizes(given, sizes, self.spots, of_call=False)
 
     def make_inputs(self, sizes: Sizes, seed: int) -> Arguments:
-        """Return arguments of the call for sizes, of which floating-point tensors are drawn anew.
+        """Return arguments of the call for sizes, with new numbers in all floating-point tensors.
 
-        They are normally distributed with a seed, and in float32.
+        These are drawn from a normal distribution with the seed, in float32.
         """
         with self.use_sizes(sizes), fork_random_numbers(seed):
             given = self.inputs()
@@ -114,7 +114,8 @@ class Recipe:
     def use_sizes(self, sizes: Sizes) -> Iterator[None]:
         """Return a context in which global variables of both files have other sizes.
 
-        One of the candidate's is changed only if it has the name and the value of the reference's.
+        A variable of the candidate is changed only if the reference has it too, with the same
+        value.
         """
         spaces = {id(each): each for each in self.list_namespaces()}.values()
         changed = [
@@ -153,9 +154,9 @@ def find_recipe(
 ) -> Recipe:
     """Return how two targets are built and called.
 
-    `arguments` are passed to both constructors, if a user gives them. `find_use` returns the
-    arguments of the constructor and of a call of a target in whose file no function does. Raises
-    TargetError.
+    `arguments` are passed to both constructors, if you give any. If the file of the reference does
+    not define the arguments, `find_use` infers the arguments of the constructor and of a call.
+    Raises TargetError.
     """
     first, second = find_side(reference), find_side(candidate)
     spaces = [each.namespace for each in (first, second) if each.namespace is not None]
@@ -220,7 +221,7 @@ def _find_function(name: str, spaces: Sequence[ModuleType]) -> Callable[[], Any]
 
 
 def read_initial(value: Any) -> Arguments:
-    """Return the arguments of a constructor: a list of them, or of a list and a dictionary."""
+    """Return the arguments of a constructor from a list, or from a list and a dictionary."""
     if isinstance(value, Mapping):
         return Arguments((), dict(value))
     values = list(value or ())
@@ -230,7 +231,7 @@ def read_initial(value: Any) -> Arguments:
 
 
 def read_inputs(value: Any) -> Arguments:
-    """Return the arguments of a call: a tensor, a list or a dictionary of them."""
+    """Return the arguments of a call from a tensor, or from a list or a dictionary of arguments."""
     if isinstance(value, Tensor):
         return Arguments((value,))
     return Arguments((), dict(value)) if isinstance(value, Mapping) else Arguments(tuple(value))

@@ -1,4 +1,4 @@
-"""The sizes at which two modules are compared: small ones, each at its original, and all."""
+"""The sizes at which two modules are compared: small, with a single original size, and original."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ CAPS = (1024, 512, 256, 128, 64, 32, 16)
 class SizeRow:
     """Sizes at which the two are compared.
 
-    is_large    whether a call takes long, as with sizes near the original ones
+    is_large    whether a call takes long, such as with sizes near the original sizes
     is_largest  whether these are the largest sizes
-    is_once     whether a case is more work than `MOST_WORK`, so that only one is compared
+    is_once     whether the row is more work than `MOST_WORK`, so that only one case is compared
     """
 
     sizes: Sizes
@@ -81,7 +81,7 @@ def can_call(pair: Pair, sizes: Sizes) -> bool:
 def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
     """Return small sizes with which the reference can be called.
 
-    A size keeps its original value if the reference refuses the small one, or if there are fewer
+    A size keeps its original value if the reference refuses the small value, or if there are fewer
     numbers than names.
     """
     original = pair.recipe.original
@@ -104,8 +104,8 @@ def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
 def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[SizeRow]:
     """Yield the sizes at which the two are compared; the reference may refuse some of them.
 
-    `base` are the smallest sizes that the candidate takes, and `small` those that the reference
-    takes.
+    `base` are the smallest sizes that the candidate accepts, and `small` the smallest sizes that
+    the reference accepts.
     """
     seen: list[Sizes] = []
     for row in (SizeRow(base), *_list_all(pair, small)):
@@ -141,9 +141,9 @@ def _list_all(pair: Pair, base: Sizes) -> Iterator[SizeRow]:
 
 
 def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:
-    """Return the original sizes, or the largest below a cap that do not take too long.
+    """Return the original sizes, or the largest sizes below a cap that do not take too long.
 
-    Sizes that no parameter has, such as that of the batch, are made smaller first.
+    Sizes that no parameter has, such as the batch size, are made smaller first.
     """
     sizes = dict(pair.recipe.original)
     others = [name for name in sizes if name not in free]
@@ -180,7 +180,7 @@ def _fits_memory(pair: Pair, sizes: Sizes, parameters: float = MOST_PARAMETERS) 
 
 
 def estimate_work(pair: Pair, sizes: Sizes) -> float:
-    """Return about how much work a case with sizes is, in products."""
+    """Return an estimate of the work of a case with these sizes, as a number of products."""
     operations = pair.operations.estimate(sizes)
     products = count_products(
         pair, {**sizes, **{n: max(sizes[n], FEW_SAMPLES) for n in pair.free[:1]}}
@@ -202,7 +202,7 @@ def _list_shapes(pair: Pair, sizes: Sizes) -> list[torch.Size]:
 
 
 def count_parameters(pair: Pair, sizes: Sizes) -> int:
-    """Return how many parameters the reference has, built without memory if that is possible."""
+    """Return the number of parameters of the reference, built without memory if possible."""
     side, key = pair.recipe.reference, tuple(sizes.items())
     if key not in pair.counts:
         try:
@@ -228,7 +228,7 @@ def _find_input_sizes(pair: Pair, base: Sizes) -> list[str]:
 
 
 def find_free_sizes(pair: Pair, base: Sizes) -> list[str]:
-    """Return the names of sizes that no parameter has, that of most inputs first."""
+    """Return the names of sizes that no parameter has; the size that most inputs have is first."""
     side = pair.recipe.reference
 
     def list_shapes(sizes: Sizes) -> list[torch.Size]:

@@ -1,4 +1,4 @@
-"""Which numbers among the arguments of a constructor and of a call are sizes, and which agree."""
+"""Find the numbers among the arguments of a constructor and of a call that are sizes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Growth:
-    """A count at some sizes, and by which part of it one more of each size adds to it."""
+    """A count at some sizes, with the share of it that an increase of each size by 1 adds."""
 
     base: Sizes = field(default_factory=dict)
     count: float = 0.0
@@ -56,7 +56,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class SizePlace:
-    """Where a size stands: an argument of the constructor, or a dimension of one of the call.
+    """A place of a size: an argument of the constructor, or a dimension of an argument of the call.
 
     A dimension may be a multiple of the size.
     """
@@ -67,7 +67,7 @@ class SizePlace:
 
 
 Spots = Mapping[str, tuple[SizePlace, ...]]
-"""Where the sizes stand, by their names."""
+"""The places of each size, by its name."""
 
 
 def place_sizes(given: Arguments, sizes: Sizes, spots: Spots, *, of_call: bool) -> Arguments:
@@ -126,11 +126,11 @@ def find_literal_sizes(
     names: Sequence[str],
     can_call: Callable[[Arguments, Arguments], bool],
 ) -> tuple[Sizes, Spots]:
-    """Return the sizes among arguments, and where each stands.
+    """Return the sizes among arguments, and the places of each.
 
-    `can_call` says whether the reference can be built with the first arguments and called with the
-    others. A dimension of an input that can be changed alone is a size of its own. One that cannot
-    is changed together with others of the same size, or with an argument of the constructor.
+    `can_call` returns whether the reference can be built with the first arguments and called with
+    the others. If a dimension of an input can be changed alone, it is a size. Otherwise, it is
+    changed together with other dimensions of the same size, or with an argument of the constructor.
     `names` are the names of the inputs.
     """
     search = _SizeSearch(initial, inputs, can_call)
@@ -142,7 +142,7 @@ def find_literal_sizes(
 def list_arguments(
     function: Callable[..., Any] | None, given: Arguments, *, skipped: int = 0
 ) -> list[str]:
-    """Return the names of arguments of a function, of which the first ones may be skipped."""
+    """Return the names of arguments of a function, without the first `skipped` parameters."""
     try:
         names = list(inspect.signature(function).parameters)[skipped:] if function else []
     except (TypeError, ValueError):  # some callables have no signature

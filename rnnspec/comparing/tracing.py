@@ -1,4 +1,4 @@
-"""Whose code a candidate runs: its own, the library's layer, or the reference's."""
+"""Find out which code a candidate runs: its own, the layer of torch, or the reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYERS = {
 """The functions of torch that compute a recurrent layer or a cell, by their names."""
 # In float64, 31 microseconds a step of an LSTM and 36 of a GRU, and 7 for a function.
 STEP = 4
-"""A step of a layer and direction in them takes as long as so many functions of torch."""
+"""A step of a layer and direction in these takes as long as this many functions of torch."""
 
 
 class Counter(Recorder):
@@ -71,7 +71,7 @@ def _record(pair: Pair, side: Side, case: PairCase) -> Counter:
 
 
 def count_operations(pair: Pair, case: PairCase) -> Growth:
-    """Return how many functions of torch a case calls, three times those of the reference."""
+    """Return the number of torch functions in a case: three times the number of the reference."""
 
     def count(sizes: Sizes) -> int:
         at_sizes = replace(case, sizes=sizes)
@@ -85,7 +85,7 @@ def count_operations(pair: Pair, case: PairCase) -> Growth:
 
 
 def trace_code(pair: Pair, cases: Sequence[PairCase]) -> Iterator[ExplainedCause]:
-    """Yield remarks on whose code the candidate runs in cases."""
+    """Yield remarks on the code that the candidate runs in some cases."""
     if _calls_reference(pair, cases[0]):
         yield ExplainedCause(RemarkKey.CALLS_REFERENCE, "it calls the class of the reference")
     used = [_record(pair, pair.recipe.candidate, each).is_layer_used for each in cases]

@@ -23,17 +23,17 @@ from rnnspec.subjects.failures import Ended
 
 # The tolerance is near 1e-6 of the largest result, so that an effect of this size is ten times it.
 SEEN = 1e-5
-"""An input is seen if numbers of its size move a result by so much, relative to the largest."""
+"""An input is seen if numbers of its size move a result by this much, relative to the largest."""
 MOST_CONDITIONS = 3
-"""The most conditions that are chosen for a case, besides that of the constructor."""
+"""Limit on the conditions that are chosen for a case, besides the weights of the constructor."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A part of the inputs and a part of the results, at an end of a dimension each.
+    """A dependence of a part of the results on a part of the inputs.
 
-    An end is 0 for the first index, 1 for the middle one and 2 for the last. The result is whole if
-    it has no dimension here.
+    Each part is at an end of a dimension: 0 is the first index, 1 the middle index and 2 the last.
+    The part is a whole result if `along` is None.
     """
 
     input: int
@@ -48,7 +48,7 @@ class Link:
 class ConditionSearch:
     """Chooses conditions for cases; conditions that were useful before are tried first.
 
-    `links` are all that there are.
+    `links` are all dependences of the reference.
     """
 
     pair: Pair
@@ -100,7 +100,7 @@ def _list_seen(found: Mapping[Link, float]) -> frozenset[Link]:
 
 
 def find_links(pair: Pair, case: PairCase) -> frozenset[Link]:
-    """Return the links that there are, however weak they may be."""
+    """Return all links of the reference, however weak they may be."""
     return frozenset(link for link, value in measure_links(pair, case).items() if value > 0.0)
 
 

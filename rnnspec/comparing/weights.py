@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from rnnspec.text import TextEnum
 
 LEAST_DIFFERENT = 0.9
-"""This part of the numbers of a tensor must differ from each other to be found by their values."""
+"""To find a tensor by its values, at least this share of its numbers must be different."""
 MOST_SEEN = 10_000
-"""The most numbers of a tensor that are compared with each other for that, at equal distances."""
+"""Limit on the numbers of a tensor that are compared with each other for this."""
 
 
 class Moved(TextEnum):
     """How the weights of the reference are given to a candidate.
 
     NAMES   by `load_state_dict`: names and shapes are the same
-    VALUES  each number of the candidate is a number of the reference that the same seed gave
-    ORDER   as many parameters, with the same shapes; of one shape, in the same order
+    VALUES  with the same seed, each number of the candidate is a number of the reference
+    ORDER   both have the same number of parameters of each shape, which are matched in order
     SEED    not at all: both are built with the same seed
     """
 
@@ -114,9 +114,9 @@ def _copy_attributes(reference: nn.Module, candidate: nn.Module) -> None:
 
 
 def find_moves(reference: nn.Module, candidate: nn.Module) -> list[Move]:
-    """Return the ways to move weights between two modules that the same seed has built.
+    """Return the ways to move weights between two modules that were built with the same seed.
 
-    The first that makes them agree is right. `SEED` is the last.
+    Use the first with which they agree. `SEED` is the last.
     """
     moves = []
     mine, theirs = candidate.state_dict(), reference.state_dict()
@@ -129,10 +129,10 @@ def find_moves(reference: nn.Module, candidate: nn.Module) -> list[Move]:
 
 
 def _move_by_order(reference: nn.Module, candidate: nn.Module) -> Move | None:
-    """Return for each parameter of the candidate one of the reference with its shape.
+    """Return a move that gives each parameter of the candidate a parameter of the same shape.
 
-    Of several with one shape, the first belongs to the first. A matrix may be transposed. There is
-    no move if a parameter has no partner.
+    Parameters of the same shape are matched in order. A matrix may be transposed. There is no move
+    if a parameter has no partner.
     """
     waiting = list(reference.named_parameters())
     found = {}
@@ -164,11 +164,11 @@ def _join_numbers(module: nn.Module) -> Tensor:
 
 
 def _move_by_values(reference: nn.Module, candidate: nn.Module) -> Move | None:
-    """Return for each tensor of the candidate where its numbers are in the reference.
+    """Return the move that is found by looking up the candidate's numbers in the reference.
 
-    A tensor may also have the sums of two vectors of the reference that follow each other, as two
-    biases do. Other tensors that have a number the reference does not have, or few different ones,
-    are left out. There is no move if parameters are among them.
+    A tensor may also have the sums of two consecutive vectors of the reference, such as two biases.
+    Tensors are left out if they have a number that the reference does not have, or few different
+    numbers. There is no move if parameters are among them.
     """
     if next(_list_places(reference), None) is None:
         return None
@@ -202,7 +202,7 @@ def _make_key(value: Tensor) -> tuple[Any, ...]:
 
 
 class _Lookup:
-    """Where numbers are in a reference."""
+    """Finds the places of numbers in a reference."""
 
     def __init__(self, reference: nn.Module) -> None:
         self._reference = reference
@@ -247,9 +247,9 @@ class _Table:
 
 
 def _match_constants(reference: nn.Module, candidate: nn.Module) -> dict[str, tuple[Tensor, ...]]:
-    """Return the same for tensors of one repeated number, such as biases of zeros.
+    """Return the partners of tensors that repeat a single number, such as biases of zeros.
 
-    They are matched in their order with tensors of the reference that have as many numbers.
+    They are matched in order with tensors of the reference that have as many numbers.
     """
     waiting: dict[tuple[int, float], list[Tensor]] = {}
     for value, places in _list_places(reference):
