@@ -327,11 +327,11 @@ def rule(
 
     The default id joins the names of your module and function, with dashes for underscores. Write
     the function's docstring in three paragraphs: the requirement, how it is checked, and the
-    mistakes that it finds ("Catches ..."). Use `when` and `needs` to leave out cases that you
-    cannot check. Unless you pass `part`, the theme decides it. Use `of_cells` if the requirement
-    does not fit a cell. Your rule passes only if it held in each of `spans`. Raises ValueError if
-    there is no clause, their levels differ, the docstring lacks a paragraph, the theme does not
-    exist, the id is taken, or `about` names neither axes nor sizes.
+    mistakes that it finds ("Catches ..."). Use `when` and `needs` to leave out cases. Unless you
+    pass `part`, the theme decides it, and `presupposes` adds to the part's facts. Use `of_cells` if
+    the requirement does not fit a cell. Your rule passes only if it held in each of `spans`. Raises
+    ValueError if there is no clause, their levels differ, the docstring lacks a paragraph, the
+    theme does not exist, the id is taken, or `about` names neither axes nor sizes.
     """
     found = _find_clauses(clauses)
 

@@ -272,9 +272,9 @@ def fail_only_if_calls_differ(
 ) -> None:
     """Raise Violation if the checked call is wrong and a second call gives other results.
 
-    Use it for a relation between two calls, such as equal samples in another order. `other` makes
-    your second call, which must give the same results at `place`. It is not made if the checked
-    call is right: other cases compare such calls with the oracle.
+    Use it for a relation between two calls, such as the same samples in another order. `other`
+    makes your second call, which must give the same results at `place`. It is not made if the
+    checked call is right: other cases compare such calls with the oracle.
     """
     if not is_right(observation):
         ask_question()
