@@ -59,7 +59,7 @@ def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
     if not _say_enough(seen):
         return None
     first = next(filter(_is_wrong, seen), None) if query.is_partial else None
-    cases = OrderedCases(seen, _measure_cost, partial(_differ, first))
+    cases = OrderedCases(seen, _measure_duration, partial(_differ, first))
     found = _explain_by_known(cases, others, query)
     chosen = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if chosen is None:
@@ -100,8 +100,8 @@ class OrderedCases:
         return next(iter(self))
 
 
-def _measure_cost(case: Evidence) -> tuple[bool, int]:
-    return case.case.dtype.is_half, case.cost
+def _measure_duration(case: Evidence) -> tuple[bool, int]:
+    return case.case.dtype.is_half, case.duration
 
 
 def _differ(first: Evidence | None, case: Evidence) -> tuple[bool, bool]:
@@ -157,7 +157,7 @@ def _leave_out_refuted(
     # A fault that needs a long sequence takes many predictions, and most mistakes would show in a
     # short sequence, too.
     left = hypotheses
-    for case in sorted(passing, key=lambda case: case.cost):
+    for case in sorted(passing, key=lambda case: case.duration):
         work = case.estimate_work(left)
         if case.is_right and work <= MOST_WORK and budget.take(work):
             left = [each for each in left if case.check(each) is not Agreement.CONTRADICTION]
@@ -187,7 +187,7 @@ def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) ->
     # A call that is stopped before the checked call may have any other reason, so use such cases
     # only if there are no others.
     checked = [case for case in cases if not _is_stopped_before(case)]
-    for case in sorted(checked or cases, key=lambda case: case.cost):
+    for case in sorted(checked or cases, key=lambda case: case.duration):
         found = [each for each in found if case.check(each) is Agreement.PREDICTED]
     # A stopped call alone is little evidence. So the mistake must also predict which of the cases
     # nearby are stopped, and the results of the others.

@@ -86,6 +86,10 @@ SMALL = 100
 # It is below all numbers of a case, and above zero, because it is a divisor.
 TINY = 1e-300
 """The smallest tolerance, for zeros that may be exact."""
+# A prediction for two steps of an LSTM takes 0.18 ms with up to 30,000 weights, 0.5 ms with
+# 330,000, and 6 ms with 4,500,000. Cases with fewer weights are compared by their steps alone.
+FEW_WEIGHTS = 200_000
+"""The number of weights whose products take as long as the rest of a prediction."""
 # It is more than any number of wrong values that is needed.
 MANY = 1000
 """The number of wrong values that a wrong shape counts as."""
@@ -122,6 +126,12 @@ class Evidence:
         config = self.case.config
         rows = config.num_layers * config.num_directions
         return self.case.steps * rows * cell_of(config).blocks
+
+    @cached_property
+    def duration(self) -> int:
+        """The time for a prediction, in units of `cost` for a layer with few weights."""
+        weights = sum(array.size for array in self.observation.values.weights.values())
+        return self.cost * (1 + weights // FEW_WEIGHTS)
 
     @cached_property
     def observed(self) -> Outcome | None:
