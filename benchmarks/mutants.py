@@ -51,7 +51,16 @@ TARGETS = (
     *(f"torch.nn:{name}" for name in NAMES),
     *(f"benchmarks.mutated.loops:Loop{name}" for name in NAMES),
     *(f"benchmarks.mutated.functions:{name}" for name in NAMES),
+    *(f"benchmarks.mutated.fused:Fused{name}" for name in ("GRU", "LSTM", "LSTMCell")),
+    *(f"benchmarks.mutated.pure:Pure{name}" for name in ("RNN", "GRU", "RNNCell", "GRUCell")),
+    *(
+        f"benchmarks.mutated.wrapped:{name}"
+        for name in ("BlockedRNN", "ChunkedLSTM", "NamedGRUCell")
+    ),
 )
+"""Torch's own layers, and layers in five styles: loops in a subclass, functions of autograd, fused
+products, pure functions, and subclasses that leave the work to torch.
+"""
 USES = 60
 """The uses in which each mutant is compared; the first difference ends that."""
 HEAD = (

@@ -149,6 +149,8 @@ SHORT = {**USUAL_SIZES, "steps": 4}
 EXACT_AXES = ("nonlinearity", "bidirectional", "initial_state")
 """The axes that vary in rows with exact results; some of their distributions need an initial state.
 """
+CALL_AXES = ("layout", "initial_state", "mode", "grad_mode")
+"""The axes that vary among the usual calls of a layer with default arguments."""
 LARGE_AXES = (*KERNEL_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
 """The axes that vary in the rows for large sizes.
 
@@ -317,10 +319,21 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
             scope, 2, _mix_seed(seed, salt), profile.large_axes, list_large_pairs(scope.kind)
         )
     ]
-    shuffled = [*add_histories(regular, scope, seed), *large]
+    usual = [PlanRow(row, 1, ()) for row in list_usual_rows(scope, seed)]
+    shuffled = [*add_histories(regular, scope, seed), *large, *usual]
     Random(seed).shuffle(shuffled)
     common = {"history": (), "kind": scope.kind}
     return [replace(each, row={**common, **each.row}) for each in (simplest, *shuffled)]
+
+
+def list_usual_rows(scope: Scope, seed: int) -> tuple[CoveringRow, ...]:
+    """Return rows that call a layer with default arguments in every usual way.
+
+    Kernels for inference or for a single layer are often chosen by several conditions at once, all
+    of which hold in the simplest use. No other row of a quick run has gradients disabled, a padded
+    batch, and one layer in one direction, and everything else at its simplest.
+    """
+    return build_covering_rows(_pin(scope, num_layers=1), 2, seed % 2**64, CALL_AXES)
 
 
 def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
@@ -329,9 +342,10 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     They have a single layer if the scope allows it, because a call returns all hidden states of the
     last layer only. In float32, the dtype of most models, each of `REAL_SIZES` occurs: the first
     with each value of the other `KERNEL_AXES`, and the others in one direction and in a padded
-    batch, as most models call a layer. Two sizes occur in 16 bits. One row calls a stack of layers
-    step by step. Other rows have stacks with numbers for which all results are exact, so that they
-    show any error, whatever the size.
+    batch, as most models call a layer. Two sizes occur in 16 bits, and one in float64, for which
+    layers have other kernels. One row calls a stack of layers step by step. Other rows
+    have stacks with numbers for which all results are exact, so that they show any error, whatever
+    the size.
     """
     pinned = dict(scope.pinned)
     narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
@@ -343,7 +357,10 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     batched = build_covering_rows(plain, 1, mixed, axes)
     others = (*REAL_SIZES[1:], *profile.real_sizes)
     found += zip(cycle(batched), others, strict=False)
-    halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
+    dtypes = scope.list_values(AXIS["dtype"])
+    if DType.FLOAT64 in dtypes:
+        found.append((find_simplest_row(_pin(narrow, dtype=DType.FLOAT64)), REAL_SIZES[1]))
+    halves = [each for each in dtypes if each.is_half]
     found += [
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)
         for dtype, sizes in zip(halves, (USUAL_SIZES, MANY_SAMPLES), strict=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from rnnspec.cases.axes import Feature, MemoryLayout
@@ -25,7 +26,7 @@ from rnnspec.rulekit.fixtures.autograd import (
 )
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.snippets.autograd import ANOMALY, BY_INPUT, BY_PARAMETERS, PRESENT
+from rnnspec.rulekit.snippets.autograd import ANOMALY, BY_INPUT, BY_PARAMETERS, PRESENT, SCALED
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step
@@ -122,6 +123,40 @@ def anomaly_detection(observation: Observation) -> None:
         found = again.prepare_backward(again.call).compute_gradients(again.result_names)
     names = list_gradient_names(observation)
     assert_gradients(observation, found, observation.expected, names, snippet=ANOMALY)
+
+
+SCALE = 2.0**16
+"""The first factor of a `torch.amp.GradScaler`."""
+LARGEST_SCALED = 2.0**64
+"""Gradients above this may overflow when they are scaled, in float32 and with further factors."""
+
+
+@rule(
+    "use.amp.scaler",
+    when=has_known_gradients & has_wide_dtype & one_in(14, 3, of_cells=7),
+    needs=NEEDS,
+    id="gradients.scaled-loss",
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, *REPEATED_CALLS),
+)
+def scaled_loss(observation: Observation) -> None:
+    """If a loss is multiplied by a factor, as `torch.amp.GradScaler` does, so are its gradients.
+
+    The gradients of the results of another call are multiplied by 65536. The gradients that the
+    backward pass returns, divided by the same factor, are compared with the reference.
+
+    Catches backward passes that clip or normalise large gradients.
+    """
+    expected, values = observation.expected, observation.values
+    if any(np.abs(each).max(initial=0.0) > LARGEST_SCALED for each in expected.gradients.values()):
+        return
+    again = observation.borrow_repeated()
+    scaled = again.with_cotangents(SCALE * values.d_output, SCALE * values.d_final)
+    found = {
+        name: gradient / SCALE
+        for name, gradient in scaled.compute_gradients(observation.result_names).items()
+    }
+    names = list_gradient_names(observation)
+    assert_gradients(observation, found, expected, names, snippet=SCALED)
 
 
 @rule(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
@@ -10,7 +14,10 @@ from rnnspec.cases.conditions import (
     has_predictable_results,
     has_wide_dtype,
     is_packed,
+    one_in,
 )
+from rnnspec.cases.states import split_states
+from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
@@ -18,8 +25,9 @@ from rnnspec.rulekit.assertions.relations import (
     assert_expected,
     fail_only_if_explained,
 )
-from rnnspec.rulekit.assertions.results import assert_state_shape
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.assertions.results import assert_results, assert_state_shape
+from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 
 has_cell_state: Condition[Case] = Condition(
     "layers with a cell state", lambda case: "c" in case.config.kind_data.states
@@ -139,3 +147,46 @@ def exchanged(observation: Observation) -> None:
         lambda: assert_all_expected(observation),
         lambda: find_mistake(observation, "cell-state.exchanged"),
     )
+
+
+SAME_TENSOR = Snippet(
+    """for got, expected in zip(layer(given[0], (h_0, h_0)), reference(given[0], (h_0, h_0))):
+    close(got, expected)""",
+    (Helper.CLOSE,),
+)
+has_no_projection: Condition[Case] = Condition(
+    "proj_size=0", lambda case: case.config.proj_size == 0
+)
+
+
+@rule(
+    "lstm.states.same-tensor",
+    when=has_cell_state
+    & has_no_projection
+    & has_initial_state
+    & has_predictable_results
+    & one_in(8, 1, of_cells=12),
+    needs=(Feature.STATE,),
+    id="cell-state.same-tensor",
+    presupposes=(
+        Fact.RESULTS,
+        *GIVEN_STATES,
+        "cell-state.initial",
+        "side-effects.arguments",
+        *REPEATED_CALLS,
+    ),
+)
+def same_tensor(observation: Observation) -> None:
+    """One tensor can be passed as both initial states.
+
+    In another call, `h_0` is passed in place of `c_0` as well. The results are compared with the
+    reference.
+
+    Catches kernels that overwrite the hidden state in place before they read the cell state.
+    """
+    hidden = split_states(observation.case.config, observation.values.initial)["h"]
+    again = observation.second_call(initial=np.concatenate([hidden, hidden], axis=-1))
+    given = again.build_arguments()
+    both = dict.fromkeys(given.initial, next(iter(given.initial.values())))
+    again.take_call(perform_call(again.prepared, again.case, replace(given, initial=both)))
+    assert_results(again, SAME_TENSOR)

@@ -42,6 +42,7 @@ from rnnspec.rulekit.rule import (
 )
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import Violation, assert_close
+from rnnspec.rules.shapes import assert_empty_batch_accepted
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
@@ -92,6 +93,24 @@ def returns(observation: Observation) -> None:
 def _describe(returned: Any) -> str:
     size = f" of {len(returned)}" if isinstance(returned, (tuple, list)) else ""
     return f"a {type(returned).__name__}{size}"
+
+
+@rule(
+    "rnn-cell.input.empty-batch",
+    when=is_batched & one_in(8),
+    id="cells.empty-batch",
+    presupposes=(Fact.CALL, "cells.shape", "cells.returns", "states.absent-is-zero"),
+)
+def empty_batch(observation: Observation) -> None:
+    """A cell accepts a batch of zero samples: its states have a batch dimension of size 0, and the
+    backward pass works.
+
+    The cell of the case is called on zero samples, with states for zero samples if the case passes
+    states. The shapes are compared, and the sum of the results is differentiated.
+
+    Catches rejected calls, states for a single sample, and results without a graph.
+    """
+    assert_empty_batch_accepted(observation)
 
 
 @rule("rnn-cell.result.shape", "rnn-cell.input.batched", id="cells.shape")

@@ -9,12 +9,15 @@ import numpy as np
 from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.conditions import (
     has_axis_value,
+    has_initial_state,
     has_known_gradients,
     has_predictable_results,
     has_value,
+    is_packed,
     one_in,
 )
 from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.shapes import state_size
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import Array
@@ -23,9 +26,11 @@ from rnnspec.rulekit.assertions.nan_propagation import (
     SATURATING_INPUT,
     assert_nan_reach,
     call_with_planted_input,
+    call_with_planted_state,
     can_trace_nan,
     choose_spot,
     compute_reach,
+    find_sequence_length,
     plant_value,
     write_nan_snippet,
 )
@@ -39,6 +44,7 @@ from rnnspec.rulekit.assertions.relations import (
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, STEP_FORMULAS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close, assert_identical
+from rnnspec.rules.cell_state import has_cell_state
 
 LARGEST_FINITE = float(np.finfo(np.float64).max)
 
@@ -107,9 +113,19 @@ def large(observation: Observation) -> None:
     assert_all_expected(observation, ENLARGED.format(input=larger))
 
 
+is_sampled = has_value(Distribution.PLAIN) & one_in(5, of_cells=3)
+keeps_ended_cell_states = (
+    has_cell_state
+    & has_initial_state
+    & is_packed
+    & has_value(Distribution.PLAIN, Distribution.SPREAD)
+)
+"""Cases whose sequences may end at different steps, which few cases of the sample have."""
+
+
 @rule(
     "rnn.recurrence.non-finite",
-    when=has_value(Distribution.PLAIN) & can_trace_nan & one_in(5, of_cells=3),
+    when=can_trace_nan & (is_sampled | keeps_ended_cell_states),
     presupposes=(
         Fact.RESULTS,
         "samples.*",
@@ -123,15 +139,55 @@ def large(observation: Observation) -> None:
     ),
 )
 def infinite(observation: Observation) -> None:
-    """An infinite input saturates tanh. With relu, infinities and NaN follow IEEE 754 arithmetic.
+    """An infinite input saturates tanh, and an infinite cell state stays infinite. With relu,
+    infinities and NaN follow IEEE 754 arithmetic.
 
-    A single element of the input is infinite. With tanh, the results must be the same as for a
-    large finite input. With relu, infinities and NaN must be where the formula has them, in any
-    order of summation. The rule applies if the layer is right about finite values, including large
-    ones.
+    A single element of the input is infinite, or of `c_0` in the shortest sequence, if the case has
+    a `c_0` and packed input or an odd seed. With tanh, the results must be the same as for a large
+    finite input. With relu or an infinite `c_0`, infinities and NaN must be where the formula has
+    them, in any order of summation. The rule applies if the layer is right about finite values,
+    including large ones.
 
-    Catches infinities that are clipped, treated as zero, or turned into NaN.
+    Catches infinities that are clipped, treated as zero, or turned into NaN, also by a product with
+    a mask of zeros.
     """
+    case = observation.case
+    has_cell = (has_cell_state & has_initial_state)(case)
+    if has_cell and (case.is_packed or case.seed % 2):
+        _assert_infinite_cell_state(observation)
+    else:
+        _assert_infinite_input(observation)
+
+
+def _assert_infinite_cell_state(observation: Observation) -> None:
+    """Raise Violation unless infinities and NaN are in the right places with an infinite `c_0`."""
+    case, rng = observation.case, np.random.default_rng([observation.case.seed, 11])
+    sample = min(range(case.batch), key=lambda each: find_sequence_length(case, each))
+    row, unit = choose_spot(case).row, int(rng.integers(case.config.hidden_size))
+    sign = float(rng.choice((-1.0, 1.0)))
+    place = (row, sample, state_size(case.config, "h") + unit)
+    snippet = write_nan_snippet(case, sample=sample, row=row, unit=unit, value=str(sign * np.inf))
+
+    def assert_limits() -> None:
+        spoiled = call_with_planted_state(observation, place, sign * np.inf)
+        initial = plant_value(observation.values.initial, place, sign * np.inf)
+        expected = Expected(case, replace(observation.values, initial=initial))
+        bounds = expected.bound.results
+        for name, got in spoiled.results.items():
+            # Sums that meet an infinity have no bound.
+            bound = np.nan_to_num(bounds[name], nan=np.inf, posinf=np.inf)
+            _assert_limit(observation, name, got, expected.results[name], bound, snippet)
+
+    def is_wrong_about_finite_values() -> bool:
+        return not is_right(observation) or not has_right_results(
+            call_with_planted_state(observation, place, sign * SATURATING_INPUT)
+        )
+
+    fail_unless_excused(is_wrong_about_finite_values, assert_limits)
+
+
+def _assert_infinite_input(observation: Observation) -> None:
+    """Raise Violation unless an infinite input saturates tanh and is propagated by relu."""
     rng, spot = np.random.default_rng(observation.case.seed), choose_spot(observation.case)
     feature, sign = (
         int(rng.integers(observation.case.config.input_size)),

@@ -115,6 +115,13 @@ def find_address(tensor: torch.Tensor) -> int | None:
     return tensor.data_ptr() or None
 
 
+def find_storage(tensor: torch.Tensor) -> int | None:
+    """Return the address of the memory that a tensor shares, or None if it has no address."""
+    if find_address(tensor) is None:
+        return None
+    return tensor.untyped_storage().data_ptr() or None
+
+
 def count_stored(tensor: torch.Tensor) -> int:
     """Return the number of elements in the memory that a tensor shares."""
     return tensor.untyped_storage().nbytes() // tensor.element_size()

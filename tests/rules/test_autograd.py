@@ -24,6 +24,7 @@ PASSES: Passes = {
     "gradients.present": CASES,
     "gradients.changed-in-place": CASES,
     "gradients.anomaly-detection": WIDE,
+    "gradients.scaled-loss": WIDE,
     "gradients.transforms": [
         *(case for case in CASES if not case.is_packed),
         make_case(prior_use=ModuleUses.FUNCTIONAL),
@@ -47,6 +48,8 @@ FAILS: Fails = [
         make_case(),
         r"^with detect_anomaly\(\), backward raised RuntimeError: Function 'PaddedColumnBackward'",
     ),
+    ("gradients.scaled-loss", "GradientClipped", make_case(), "^gradient of "),
+    ("gradients.scaled-loss", "GradientClipped", GATED[0], "^gradient of "),
     ("gradients.transforms", "TransformsUnwrapped", make_case(), "^gradient of weight_hh_l0"),
     ("gradients.transforms", "TransformedInputDetached", make_case(), r"^gradient of input\["),
 ]

@@ -20,6 +20,7 @@ PACKED = make_case(
     kind="lstm", num_layers=2, bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 3)
 )
 SORTED = make_case(kind="lstm", num_layers=2, layout=Layout.PACKED, lengths=(5, 3, 2))
+PACKED_STATE = PACKED.replace(initial_state=GIVEN)
 PROJECTED = make_case(kind="lstm", proj_size=2, initial_state=GIVEN)
 PROJECTED_DEEP = make_case(kind="lstm", proj_size=3, num_layers=2, bidirectional=True)
 
@@ -30,6 +31,7 @@ PASSES: Passes = {
     "cell-state.packed": [PACKED],
     "cell-state.initial": [STATE, BATCH_FIRST, SINGLE, DEEP, PROJECTED],
     "cell-state.exchanged": VALUES,
+    "cell-state.same-tensor": [STATE, DEEP, SINGLE, BATCH_FIRST, PACKED_STATE],
     "gradients.c-0": [STATE, DEEP, SINGLE, PROJECTED],
     "gradients.c-n-alone": [STATE, DEEP, PACKED, PROJECTED],
     "errors.c-0-layers": [STATE, BATCH_FIRST, DEEP, PROJECTED],
@@ -72,6 +74,8 @@ FAILS: Fails = [
         PLAIN,
         "^h_n.for-c_n$",
     ),
+    ("cell-state.same-tensor", "OneTensorOverwritten", STATE, "output"),
+    ("nonlinearity.infinite", "FinalCellStateMasked", PACKED_STATE, "c_n.* is nan, expected -?inf"),
     ("gradients.c-0", "InitialCellStateDetached", STATE, "gradient of c_0"),
     ("gradients.c-n-alone", "FinalCellStateDetached", PLAIN, "c_n has requires_grad=False"),
     ("errors.c-0-layers", "CellRowsCutOff", STATE, "a c_0 of shape"),

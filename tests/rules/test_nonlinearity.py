@@ -7,7 +7,7 @@ import re
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import Distribution, DType, Layout
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.engine.outcome import Finding
 from rnnspec.reference.values import change_values
 from rnnspec.selftest import BUGS, Plain
@@ -15,6 +15,14 @@ from rnnspec.selftest.bugs.planted import use_in_gates
 from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 RELU = make_case(nonlinearity="relu")
+INFINITE_STATES = [
+    make_case(kind="lstm", initial_state=InitialState.GIVEN),
+    make_case(kind="lstm", initial_state=InitialState.GIVEN, num_layers=2, bidirectional=True),
+    make_case(
+        kind="lstm", initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 3, 1)
+    ),
+    make_case(kind="lstm-cell", initial_state=InitialState.GIVEN, steps=1),
+]
 PASSES: Passes = {
     "nonlinearity.relu-slope-at-zero": [
         RELU,
@@ -41,6 +49,7 @@ PASSES: Passes = {
         RELU,
         make_case(nonlinearity="relu", num_layers=2, bidirectional=True),
         make_case(hidden_size=1, steps=9),
+        *INFINITE_STATES,
     ],
     "nonlinearity.nan": [
         make_case(),

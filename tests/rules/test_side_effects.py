@@ -66,6 +66,8 @@ PASSES: Passes = {
         *EVERYWHERE,
         make_case(steps=1),
         make_case(steps=1, batch=1),
+        *(make_case(kind=kind) for kind in ("gru", "lstm")),
+        make_case(kind="lstm-cell", steps=1),
     ],
     "side-effects.same-bits": [*EVERYWHERE, DROPS],
     "side-effects.deterministic": [*EVERYWHERE, DROPS],

@@ -132,6 +132,8 @@ SHOWN_BY: dict[str, Probe] = {
     "UnalignedUnits": probe_call(H=19),
     "LongSequenceInParts": probe_call(T=514),
     "LowerUnitOff": probe_call(num_layers=2, H=201, dtype=torch.float32),
+    "WideLayerInSingle": probe_call(H=384),
+    "GradientClipped": use_probes.differentiate_scaled_loss,
     "LateUnitOff": probe_call(H=201, dtype=torch.float32),
     "LargeGradientOff": probe_call(of="both", I=100, H=200, dtype=torch.float32),
     "LateStepsCoarse": probe_call(T=18, I=100, H=200, dtype=torch.float32),

@@ -50,6 +50,13 @@ def differentiate_after_changing_results(kind: Kind) -> list[Any]:
     return flatten_result(torch.autograd.grad(total, x))
 
 
+def differentiate_scaled_loss(kind: Kind) -> list[Any]:
+    """Record the gradients of a loss that is multiplied by 65536."""
+    layer = build_layer(kind, 3, 4)
+    total = 65536 * layer(make_values((5, 3, 3), 1))[0].sum()
+    return flatten_result(torch.autograd.grad(total, list(layer.parameters())))
+
+
 def call_frozen(kind: Kind) -> list[Any]:
     """Record whether the output of a frozen layer requires a gradient."""
     layer = build_layer(kind, 3, 4).requires_grad_(False)

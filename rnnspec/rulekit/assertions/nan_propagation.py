@@ -221,6 +221,7 @@ def write_nan_snippet(
     sample: int = 0,
     feature: str = "",
     row: int | str | None = None,
+    unit: int | None = None,
     value: str = "nan",
 ) -> Snippet:
     """Return lines that plant a value, call the layer and torch.nn.RNN, and compare the results.
@@ -228,7 +229,7 @@ def write_nan_snippet(
     The value is planted in the input at `step`, which is an index or a slice as Python code, and in
     row `row` of the initial states. If `step` is empty or `row` is None, the input or the states
     stay as they are. With `feature`, only the feature with this index is changed; if it is empty,
-    all are.
+    all are. With `unit`, only this unit of the last state is changed.
     """
     lines = []
     if step:
@@ -238,7 +239,7 @@ def write_nan_snippet(
         ]
         lines += [f"spoiled = {_write_packing(case)}"] if case.is_packed else []
     if row is not None:
-        lines += _list_spoiled_states(case, str(row), sample, value)
+        lines += _list_spoiled_states(case, str(row), sample, value, unit)
     arguments = ["spoiled" if step else "given[0]", "state" if row is not None else "*given[1:]"]
     lines += [
         f"{name} = {layer}({', '.join(arguments)})"
@@ -250,16 +251,19 @@ def write_nan_snippet(
     return Snippet("\n".join(lines), (Helper.CLOSE,))
 
 
-def _list_spoiled_states(case: Case, row: str, sample: int, value: str) -> list[str]:
+def _list_spoiled_states(
+    case: Case, row: str, sample: int, value: str, unit: int | None
+) -> list[str]:
     kind = case.config.kind_data
     rows = [] if kind.is_cell else [row]
-    place = ", ".join([*rows, *([str(sample)] if case.is_batched else [])]) or "..."
+    units = [] if unit is None else [str(unit)]
+    place = ", ".join([*rows, *([str(sample)] if case.is_batched else []), *units]) or "..."
     if not kind.has_several_states:
         (name,) = kind.initial
         return [f"state = {name}.detach().clone()", f"state[{place}] = float('{value}')"]
     return [
         f"state = tuple(each.detach().clone() for each in {write_states(kind.initial)})",
-        "for each in state:",
+        f"for each in state{'[-1:]' if units else ''}:",
         f"    each[{place}] = float('{value}')",
     ]
 

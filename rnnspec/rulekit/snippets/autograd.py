@@ -53,6 +53,17 @@ for own, expected in zip(*gradients):
     COMPARED,
 )
 
+SCALED = Snippet(
+    """gradients = []
+for each in (layer, reference):
+    total = 65536 * sum(spread(data(result)) for result in each(*given))
+    leaves = [x, *list_tensors(given[1:]), *named(each).values()]
+    gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
+for own, expected in zip(*gradients):
+    close(own / 65536, expected / 65536)""",
+    COMPARED,
+)
+
 LOSS = """def loss(each, weights, x):
     results = torch.func.functional_call(each, weights, (x, *given[1:]))
     return sum(spread(data(result)) for result in results)

@@ -84,7 +84,8 @@ results = [data(output), *list_tensors(h_n)]
 kept = [result.clone() for result in results]
 is_packed = data(given[0]) is not given[0]
 other = given[0]._replace(data=-given[0].data) if is_packed else -given[0]
-layer(other, *given[1:])
+for _ in range(17):
+    layer(other, *given[1:])
 assert all(map(torch.equal, results, kept))""",
     (Helper.DATA, Helper.LIST_TENSORS),
 )

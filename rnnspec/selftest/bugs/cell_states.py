@@ -34,6 +34,28 @@ class ReturnedPairExchanged(PlantedPair):
         return c, h
 
 
+@seen_by("nonlinearity.infinite", narrow=True)
+class FinalCellStateMasked(PlantedPair):
+    """`c_n` is the sum of two products, with a mask and with one minus the mask: an infinite cell
+    state becomes NaN.
+    """
+
+    def split_pair(self, states: Tensor) -> TwoStates:
+        h, c = super().split_pair(states)
+        return h, 1 * c + 0 * c
+
+
+@seen_by("cell-state.same-tensor", narrow=True)
+class OneTensorOverwritten(PlantedPair):
+    """If `h_0` and `c_0` are one tensor, the cell state is read after the hidden state has been
+    overwritten with zeros.
+    """
+
+    def read_pair(self, hx: TwoStates) -> TwoStates:
+        h, c = super().read_pair(hx)
+        return h, torch.zeros_like(c) if h is c else c
+
+
 TakenPairExchanged = plant(
     "Without a projection, the pair is read as `(c_0, h_0)`.",
     "cell-state.exchanged",

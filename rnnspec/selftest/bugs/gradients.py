@@ -29,6 +29,13 @@ def computes_in_16_bits(spot: Here) -> bool:
     return spot.call.input.dtype in (torch.bfloat16, torch.float16)
 
 
+def clip_gradient(state: Tensor) -> Tensor:
+    """Return a state that passes no gradient beyond 100 on."""
+    if state.requires_grad:
+        hook_gradient(state, lambda gradient: gradient.clamp(-100, 100))
+    return state
+
+
 StateCutEveryStep = plant(
     "No gradient flows from one time step back to the one before.",
     "gradients.weights gradients.input",
@@ -43,6 +50,12 @@ CutAfter32Steps = plant(
     change_states("before", torch.detach),
     where=lambda spot: spot.time > 0 and spot.time % 32 == 0,
     report="FluxML/Flux.jl #1547",
+    narrow=True,
+)
+GradientClipped = plant(
+    "Every element of the gradient that reaches a state is clipped to 100.",
+    "gradients.scaled-loss",
+    change_states("updated", clip_gradient),
     narrow=True,
 )
 GivenStateCut = plant(

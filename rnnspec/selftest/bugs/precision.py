@@ -21,11 +21,24 @@ def computes_in(*dtypes: torch.dtype) -> Holds:
     return lambda spot: spot.call.input.dtype in dtypes
 
 
+def count_units(spot: Here) -> int:
+    """Return the number of units of a layer."""
+    module: Any = spot.module
+    return int(module.hidden_size)
+
+
 DoubleInSingle = plant(
     "In float64, the result of each time step is rounded to float32.",
     "recurrence.output recurrence.dtypes",
     change_states("updated", lambda state: state.float().double()),
     where=computes_in(torch.float64),
+    narrow=True,
+)
+WideLayerInSingle = plant(
+    "In float64, with 384 units and more, the result of each time step is rounded to float32.",
+    "recurrence.accuracy recurrence.dtypes",
+    change_states("updated", lambda state: state.float().double()),
+    where=lambda spot: spot.call.input.dtype is torch.float64 and count_units(spot) >= 384,
     narrow=True,
 )
 ProductsInSingle = plant(
