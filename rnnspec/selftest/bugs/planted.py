@@ -163,7 +163,12 @@ def change_rows(
 
 def take_rows(*gates: int) -> Callable[[Tensor], Tensor]:
     """Return a function that gives each gate the rows of the gate with a number."""
-    return lambda rows: torch.cat([rows.chunk(len(gates))[gate] for gate in gates])
+
+    def take(rows: Tensor) -> Tensor:
+        blocks = rows.chunk(len(gates))
+        return torch.cat([blocks[gate] for gate in gates])
+
+    return take
 
 
 def use_in_gates(function: Callable[[Tensor], Tensor], *gates: str) -> Functions:
