@@ -1,4 +1,4 @@
-"""Call the reference in a process of its own, while this process calls the candidate."""
+"""Make a call in a process of its own, while this process calls the candidate."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
-from rnnspec.comparing.evaluation import ResultTensors
 from rnnspec.subjects.devices import is_cpu
 from rnnspec.subjects.steps import set_watcher
 
+Result = TypeVar("Result")
 PATIENCE = 30.0
 """Seconds to wait for the other process after the candidate has returned."""
 CAN_FORK = sys.platform == "linux"
@@ -24,8 +26,8 @@ CAN_FORK = sys.platform == "linux"
 
 @contextmanager
 def call_beside(
-    call: Callable[[], ResultTensors], device: str, *, is_long: bool
-) -> Iterator[Callable[[], ResultTensors]]:
+    call: Callable[[], Result], device: str, *, is_long: bool
+) -> Iterator[Callable[[], Result]]:
     """Yield a function that returns the results of a call.
 
     A long call on the CPU begins at once, in a forked process. If that process returns nothing, for
@@ -43,14 +45,14 @@ def call_beside(
         _answer(writer, call)
     writer.close()
     try:
-        yield lambda: _receive(reader) or call()
+        yield partial(_receive, reader, call)
     finally:
         reader.close()
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
 
-def _answer(writer: Connection, call: Callable[[], ResultTensors]) -> None:
+def _answer(writer: Connection, call: Callable[[], Result]) -> None:
     """Send the results of a call, if it returns, and end this process."""
     try:
         set_watcher(None)  # the watcher of the candidate's steps
@@ -59,10 +61,11 @@ def _answer(writer: Connection, call: Callable[[], ResultTensors]) -> None:
         os._exit(0)
 
 
-def _receive(reader: Connection) -> ResultTensors:
-    """Return results, or an empty dictionary if none arrive."""
+def _receive(reader: Connection, call: Callable[[], Result]) -> Result:
+    """Return the result of a call in the other process, or make the call if none arrives."""
     try:
-        found: ResultTensors = pickle.loads(reader.recv_bytes()) if reader.poll(PATIENCE) else {}
+        sent = reader.recv_bytes() if reader.poll(PATIENCE) else b""
     except EOFError:
-        found = {}
+        sent = b""
+    found: Result = pickle.loads(sent) if sent else call()
     return found

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple
 
+from rnnspec.comparing.beside import call_beside
 from rnnspec.comparing.calls import check_calls
 from rnnspec.comparing.causes import OF_FORM, explain_values
 from rnnspec.comparing.conditions import AS_BUILT, MAGNITUDES, REDRAWN, NumberCondition
@@ -79,6 +83,15 @@ class CandidateFinding:
     is_avoided: bool = False
 
 
+class OtherFindings(NamedTuple):
+    """The findings in other uses and in gradients, the number of their cases, and those proved."""
+
+    findings: list[CandidateFinding]
+    remarks: list[ExplainedCause]
+    cases: int
+    proved: list[PairCase]
+
+
 @dataclass
 class Comparison:
     """A comparison in progress: the two modules, and the faults and remarks found so far.
@@ -149,13 +162,15 @@ class Comparison:
             self.compare_part(ComparisonPart.CALLS, check_calls(self.pair, unused), unused)
         if not self.has(STOPPING):
             self.part = ComparisonPart.VALUES
-            self.compare_rows()
-            self.finish(ComparisonPart.VALUES)
-        if not self.has(HIDING):
-            self.compare_part(ComparisonPart.USES, check_uses(self.pair, self.case))
-            self.compare_part(ComparisonPart.GRADIENTS, self.compare_all_gradients())
-        if not self.has(STOPPING):
-            self.trace()
+            with ExitStack() as stack:
+                compare_others = self.compare_rows(stack)
+                self.finish(ComparisonPart.VALUES)
+                if not self.has(HIDING):
+                    self.take(compare_others())
+                elif not self.has(STOPPING):
+                    self.trace_code()
+            if not self.has(STOPPING):
+                self.describe_sizes()
 
     def compare_part(
         self, part: ComparisonPart, found: Iterable[ExplainedCause], case: PairCase | None = None
@@ -242,15 +257,48 @@ class Comparison:
             self.add(found, case, ResultDifference(DifferenceKind.VALUES, why), named)
         return True
 
-    def compare_rows(self) -> None:
-        """Compare values at all sizes."""
+    def compare_rows(self, stack: ExitStack) -> Callable[[], OtherFindings]:
+        """Compare values at all sizes, and return a function that compares everything else.
+
+        If the call at the original sizes takes long, a process of its own does that meanwhile.
+        """
         links = find_links(self.pair, PairCase(self.small, AS_BUILT, self.seed))
         search = ConditionSearch(self.pair, links)
+        compare_others = partial(self.compare_others, self.keep)
         for row in list_rows(self.pair, self.base, self.small):
+            if row.is_once and not self.has(HIDING):
+                beside = call_beside(self.compare_others, self.pair.device, is_long=True)
+                compare_others = stack.enter_context(beside)
             if not self.is_shown(row.sizes):
                 self.compare_row(row, search)
             if self.explained >= MOST_EXPLAINED or self.has(STOPPING):
                 break
+        return compare_others
+
+    def compare_others(self, keep: Callable[[Comparison], None] | None = None) -> OtherFindings:
+        """Return what other uses, gradients and the code that runs show; `keep` receives it too."""
+        other = replace(
+            self,
+            pair=replace(self.pair, proved=[]),
+            keep=keep,
+            findings=[*self.findings],
+            remarks=[*self.remarks],
+            compared=[*self.compared],
+            cases=0,
+        )
+        other.compare_part(ComparisonPart.USES, check_uses(other.pair, other.case))
+        other.compare_part(ComparisonPart.GRADIENTS, other.compare_all_gradients())
+        other.trace_code()
+        new = other.findings[len(self.findings) :], other.remarks[len(self.remarks) :]
+        return OtherFindings(*new, other.cases, other.pair.proved)
+
+    def take(self, others: OtherFindings) -> None:
+        """Add the findings of the other parts."""
+        self.findings += others.findings
+        self.remarks += others.remarks
+        self.cases += others.cases
+        self.pair.proved.extend(others.proved)
+        self.compared += [ComparisonPart.USES, ComparisonPart.GRADIENTS]
 
     def compare_row(self, row: SizeRow, search: ConditionSearch) -> None:
         """Compare values at a row of sizes, unless one of the two refuses them."""
@@ -324,8 +372,13 @@ class Comparison:
                 yield replace(found, case=case)
                 return
 
-    def trace(self) -> None:
-        """Add remarks on sizes that are refused or too large, and on the code that runs."""
+    def trace_code(self) -> None:
+        """Add remarks on the code that runs."""
+        cases = [replace(self.case, sizes=row.sizes) for row in self.rows if not row.is_large]
+        self.remarks += trace_code(self.pair, cases or [self.case])
+
+    def describe_sizes(self) -> None:
+        """Add remarks on sizes that are refused or too large."""
         original = self.pair.recipe.original
         refused = [sizes for sizes, _ in self.refused]
         if original not in [*refused, *(row.sizes for row in self.rows)] and not self.findings:
@@ -336,8 +389,6 @@ class Comparison:
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
             text = f"{text} for sizes that the reference takes, such as {listed}"
             self.remarks.append(ExplainedCause(RemarkKey.REFUSES_SIZES, text))
-        cases = [replace(self.case, sizes=row.sizes) for row in self.rows if not row.is_large]
-        self.remarks += trace_code(self.pair, cases or [self.case])
 
     def compare(
         self, case: PairCase, pair: Pair | None = None, draws: int | None = None
