@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,13 @@ from rnnspec.comparing.evaluation import (
     copy_values,
     is_real,
     is_same,
+    map_tensors,
 )
 from rnnspec.comparing.explanation import Cause, ExplainedCause
 from rnnspec.comparing.modes import count_required, is_random
-from rnnspec.comparing.names import name_inputs
+from rnnspec.comparing.names import Names, name_inputs
 from rnnspec.comparing.sizes import Arguments
+from rnnspec.comparing.weights import Moved
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.devices import find_streams, use_other_stream
 from rnnspec.subjects.failures import Ended, Failure
@@ -223,6 +226,23 @@ def _check_new_weights(session: RepeatedCalls) -> Iterator[ExplainedCause]:
         yield ExplainedCause(Cause.STALE_WEIGHTS, text)
 
 
+def _check_changed_weights(session: RepeatedCalls) -> Iterator[ExplainedCause]:
+    """Yield a cause if weights that an optimizer changes in place do not change the results."""
+    pair = session.pair
+    first = session.call_candidate(session.given)
+    if pair.move.how is not Moved.NAMES or session.is_first_wrong(first):
+        return
+    case = replace(session.case, condition=REDRAWN)
+    others = dict(pair.build_candidate(case).named_parameters())
+    with torch.no_grad():
+        for name, each in session.candidate.named_parameters():
+            each.copy_(others[name])
+    got, wanted = session.call_candidate(session.given), pair.compute_exactly(case, session.given)
+    if session.differ(wanted, got) and are_equal(got, first):
+        text = "weights that are changed in place do not change the results of the next call"
+        yield ExplainedCause(Cause.STALE_WEIGHTS, text)
+
+
 def _check_other_sizes(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield a cause if a call depends on an earlier call with other sizes, or raises after it."""
     if session.is_first_wrong(session.call_candidate(session.given)):
@@ -258,14 +278,63 @@ def _check_other_sizes(session: RepeatedCalls) -> Iterator[ExplainedCause]:
 
 def _check_memory_layout(session: RepeatedCalls) -> Iterator[ExplainedCause]:
     """Yield a cause if inputs in an unusual memory layout are read wrongly."""
-    exact = session.call_reference(session.given)
     for change, which in LAYOUTS.items():
-        got = session.call_candidate(session.given.map(change), copies=False)
-        if session.differ(exact, got):
-            if not session.differ(exact, session.call_candidate(session.given)):
+        given = session.given.map(change)
+        exact = session.call_reference(given)
+        if session.differ(exact, session.call_candidate(given, copies=False)):
+            usual = given.map(copy_contiguously)
+            if not session.differ(exact, session.call_candidate(usual)):
                 text = f"inputs {which} are read wrongly"
                 yield ExplainedCause(Cause.MEMORY_LAYOUT, text)
             return
+
+
+def _check_nan(session: RepeatedCalls) -> Iterator[ExplainedCause]:
+    """Yield a cause if NaN in a sample reaches other samples, which the reference keeps apart.
+
+    Steps are not compared: a product with a triangular matrix spreads NaN to earlier steps, and is
+    right for all numbers.
+    """
+    pair, case = session.pair, session.case
+    if session.is_first_wrong(session.call_candidate(session.given)):
+        return
+    names = Names(pair, case)
+    for index, name in product(range(len(session.given.list_values())), pair.free):
+        dimension = names.find_dimension(index, name)
+        value = session.given.list_values()[index]
+        if dimension is None or not is_real(value) or value.shape[dimension] < 3:
+            continue
+        tried = [_put_nan(session.given, index, dimension, place) for place in (0, -1)]
+        exact = [session.call_reference(each) for each in tried]
+        # Of steps, NaN in the first reaches others, or NaN in the last does.
+        if not all(map(partial(_keeps_apart, names, name), exact, (0, -1))):
+            continue
+        for given, right in zip(tried, exact, strict=True):
+            got = session.call_candidate(given)
+            spread = (each.isfinite() & ~got[key].isfinite() for key, each in right.items())
+            if any(bool(each.any()) for each in spread):
+                text = f"NaN in one index of {name} in {names.inputs[index]} reaches other indices"
+                yield ExplainedCause(Cause.SPREADS_NAN, text)
+                return
+
+
+def _put_nan(given: Arguments, index: int, dimension: int, place: int) -> Arguments:
+    values = [copy_values(each) for each in given.list_values()]
+    values[index].select(dimension, place).fill_(torch.nan)
+    return given.replace_values(values)
+
+
+def _keeps_apart(names: Names, name: str, results: ResultTensors, place: int) -> bool:
+    """Return whether all numbers are finite at other indices of a size, which all results have."""
+    for key, each in results.items():
+        dimension = names.find_dimension(key, name)
+        if dimension is None:
+            return False
+        is_whole = each.isfinite().transpose(0, dimension).flatten(1).all(1)
+        is_whole[place] = True
+        if not bool(is_whole.all()):
+            return False
+    return True
 
 
 def _check_stream(session: RepeatedCalls) -> Iterator[ExplainedCause]:
@@ -330,8 +399,10 @@ CHECKS: tuple[Check, ...] = (
     _check_many_calls,
     _check_same_address,
     _check_new_weights,
+    _check_changed_weights,
     _check_other_sizes,
     _check_memory_layout,
+    _check_nan,
     _check_stream,
 )
 
@@ -345,6 +416,18 @@ def _permute(value: object) -> object:
         return copy_values(value)
     first, middle, last = value.flatten().tensor_split(3)
     return torch.cat((first, middle.flip(0), last)).reshape(value.shape)
+
+
+def copy_contiguously(value: object) -> object:
+    """Return an argument whose tensors lie in memory as usual."""
+    return map_tensors(value, lambda each: each.clone(memory_format=torch.contiguous_format))
+
+
+def _expand(value: object) -> object:
+    """Return a tensor that repeats its first index of the first dimension, without a copy."""
+    if not isinstance(value, Tensor) or value.dim() < 2 or not value.is_floating_point():
+        return copy_values(value)
+    return value[:1].expand(value.shape)
 
 
 def _turn(value: object) -> object:
@@ -368,5 +451,6 @@ def _put_into_larger(value: object) -> object:
 LAYOUTS: dict[Callable[[object], object], str] = {
     _turn: "whose axes are in another order in memory",
     _put_into_larger: "that are parts of larger tensors",
+    _expand: "that expand() has made from one index",
 }
 """Functions that change where numbers lie in memory, each with a description."""

@@ -264,7 +264,7 @@ class Comparison:
         """
         links = find_links(self.pair, PairCase(self.small, AS_BUILT, self.seed))
         search = ConditionSearch(self.pair, links)
-        compare_others = partial(self.compare_others, self.keep)
+        compare_others: Callable[[], OtherFindings] = partial(self.compare_others, self.keep)
         for row in list_rows(self.pair, self.base, self.small):
             if row.is_once and not self.has(HIDING):
                 beside = call_beside(self.compare_others, self.pair.device, is_long=True)

@@ -160,6 +160,8 @@ REDRAWN = NumberCondition(redraw_weights)
 MAGNITUDES = (
     *(NumberCondition(factor=factor) for factor in (1e-3, 8.0, 1e3)),
     NumberCondition(scale_weights, (8.0,)),  # results that a candidate limits may be too small else
+    # A candidate may take the zeros after the first step or sample for padding.
+    *(NumberCondition(factor=0.0, held=dimension) for dimension in (0, 1)),
 )
 
 

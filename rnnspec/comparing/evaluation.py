@@ -308,7 +308,7 @@ class Pair:
             fork_random_numbers(case.seed),
             take_step(CALL),
         ):
-            results = dict(list_results(self.recipe.call(module, copied)))
+            results = dict(list_results(self._call(module, copied)))
             return {name: each.cpu() for name, each in results.items()}
 
     def call_for_gradients(
@@ -323,7 +323,12 @@ class Pair:
             fork_random_numbers(case.seed),
             take_step(CALL),
         ):
-            return dict(list_results(self.recipe.call(module, given)))
+            return dict(list_results(self._call(module, given)))
+
+    def _call(self, module: nn.Module, given: Arguments) -> Any:
+        tensors = (*given.list_values(), *module.parameters())
+        dtype = next((each.dtype for each in tensors if is_real(each)), torch.float32)
+        return self.recipe.call(module, self.recipe.write_flags(given, dtype))
 
     def _announce(self, side: Side, case: PairCase) -> None:
         if time.monotonic() > self.deadline:

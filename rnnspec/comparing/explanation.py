@@ -52,6 +52,7 @@ class Cause(TextEnum):
     TRAINING = "training-mode"
     DEFAULTS = "default-arguments"
     MEMORY_LAYOUT = "memory-layout"
+    SPREADS_NAN = "spreads-nan"
     EXCHANGED_INPUTS = "exchanged-inputs"
     GATE_ORDER = "gate-order"
 

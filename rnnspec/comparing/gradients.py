@@ -31,6 +31,9 @@ from rnnspec.models.steps import describe_error, find_gradients
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
 
+# A candidate may clip gradients. A power of two changes no rounding.
+LARGE = 2.0**10
+"""The size of the gradients of results."""
 Gradients = dict[str, Tensor | None]
 
 
@@ -154,7 +157,8 @@ def _add_up(results: dict[str, Tensor]) -> Tensor | None:
     total = None
     for each in results.values():
         if is_real(each):
-            weights = torch.rand(each.shape, generator=generator, dtype=torch.float64) + 0.5
+            drawn = torch.rand(each.shape, generator=generator, dtype=torch.float64)
+            weights = LARGE * (drawn + 0.5)
             if each.requires_grad:
                 part = (each * weights.to(each)).sum()
                 total = part if total is None else total + part

@@ -80,7 +80,7 @@ GRADIENTS = """\
 def differentiate(module):
     leaves = [each.clone().requires_grad_() if is_real(each) else each for each in inputs]
     results = [each for each in list_tensors(module(*leaves)) if each.requires_grad]
-    weights = [torch.linspace(0.5, 1.5, each.numel()).reshape(each.shape) for each in results]
+    weights = [torch.linspace(512, 1536, each.numel()).reshape(each.shape) for each in results]
     total = sum((each * weight).sum() for each, weight in zip(results, weights))
     sources = [*filter(is_real, leaves), *module.parameters()]
     return torch.autograd.grad(total, sources, allow_unused=True)
@@ -106,7 +106,19 @@ for each in inputs:
     parts.append(each)
 with torch.no_grad():
     check(candidate(*turned), reference(*turned))
+    repeated = [
+        each[:1].expand(each.shape) if is_real(each) and each.dim() > 1 else each for each in inputs
+    ]
+    check(candidate(*repeated), reference(*copy(repeated)))
     check(candidate(*parts), reference(*parts))"""
+CHANGED_WEIGHTS = """\
+theirs = dict(reference.named_parameters())
+with torch.no_grad():
+    candidate(*copy(inputs))
+    for name, mine in candidate.named_parameters():
+        for each in {mine, theirs.get(name, mine)}:
+            each.mul_(2)
+    check(candidate(*copy(inputs)), reference(*copy(inputs)))"""
 USES = {
     Cause.EARLIER_CALL: SECOND_CALL,
     Cause.KEPT_STATE: SECOND_CALL,
@@ -115,12 +127,13 @@ USES = {
     Cause.OVERWRITES_RESULT: TWO_RESULTS,
     Cause.OVERWRITES_INPUT: ARGUMENTS,
     Cause.RANDOM: TWO_SEEDS,
+    Cause.STALE_WEIGHTS: CHANGED_WEIGHTS,
     Cause.GRADIENT: GRADIENTS,
     Cause.MEMORY_LAYOUT: TURNED,
     Cause.RAISES: "candidate(*copy(inputs))",
 }
 """The code that uses `reference`, `candidate` and `inputs`, for causes that need other calls."""
-WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM, Cause.HALVES)
+WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM, Cause.HALVES, Cause.SPREADS_NAN)
 """Causes without a program."""
 
 
@@ -230,7 +243,7 @@ def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
     yield "inputs = ["
     for index, value in enumerate(given.list_values()):
         is_zero = index in pair.zeroed
-        yield f"    {_write_value(value, is_zero)},"
+        yield f"    {_write_value(value, is_zero, pair.recipe.flags.get(index))},"
     yield "]"
     condition = case.condition
     if condition.factor != 1.0 or condition.held is not None:
@@ -240,12 +253,18 @@ def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
         )
 
 
-def _write_value(value: Any, is_zero: bool) -> str:
+def _write_value(value: Any, is_zero: bool = False, flags: Tensor | None = None) -> str:
+    if isinstance(value, tuple | list):
+        parts = ", ".join(map(_write_value, value))
+        return f"[{parts}]" if isinstance(value, list) else f"({parts},)"
     if not isinstance(value, Tensor):
         return repr(value)
     shape = ", ".join(map(str, value.shape))
+    scaled, last = " * 0" if is_zero else "", tuple(value.shape[-1:])
+    if flags is not None:
+        drawn = f"torch.randint({len(flags)}, ({shape},)) * torch.randint(2, {last}){scaled}"
+        return f"torch.tensor({flags.tolist()})[{drawn}]"
     if value.is_floating_point():
-        scaled = " * 0" if is_zero else ""
         return f"torch.randn({shape or '()'}){scaled}"
     if value.numel() <= MOST_NUMBERS:
         return f"torch.tensor({value.tolist()}, dtype={value.dtype})"

@@ -64,7 +64,7 @@ def _bound_errors(pair: Pair, case: PairCase) -> Proof | None:
     exact = pair.call_exactly(module, given, case)
     watch.begin_marking()
     marked = pair.call_exactly(module, given, case)
-    values, errors = watch.compute_errors(given)
+    values, errors = watch.compute_errors(pair.recipe.write_flags(given, torch.float64))
     places = {name: _read_marks(each, values, exact[name]) for name, each in marked.items()}
     bounds = {name: errors[each] for name, each in places.items() if each is not None}
     is_known = all(bool(each.isfinite().any()) for each in bounds.values())

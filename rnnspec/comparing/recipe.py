@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ from rnnspec.comparing.sizes import (
 from rnnspec.errors import TargetError
 from rnnspec.models.copying import copy_model, set_mode, wrap_as_module
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.steps import take_step
+from rnnspec.models.steps import describe_error, take_step
 from rnnspec.subjects.devices import seed_torch
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import CALL
@@ -34,6 +34,10 @@ from rnnspec.subjects.target import Target, resolve_target
 INITIAL, INPUTS = "get_init_inputs", "get_inputs"
 """The functions of a file that return the arguments of the constructor, and of the call."""
 BUILDING = "building it"
+MOST_TRIED = 1024
+"""Number of elements that are looked at first."""
+MOST_VALUES = 16
+"""A tensor of floating-point numbers with at most this many different integers holds flags."""
 
 
 def call_plainly(module: nn.Module, given: Arguments) -> Any:
@@ -77,6 +81,8 @@ class Recipe:
     spots     where they stand among the arguments; without it, they are global variables
     initial   returns the arguments of the constructor
     inputs    returns the arguments of the call
+    flags     the values of floating-point inputs that have only a few integers, by position; the
+              most frequent comes first
     call      calls a module with arguments
     """
 
@@ -86,6 +92,7 @@ class Recipe:
     spots: Spots | None
     initial: Callable[[], Arguments]
     inputs: Callable[[], Arguments]
+    flags: Mapping[int, Tensor] = field(default_factory=dict)
     call: Callable[[nn.Module, Arguments], Any] = call_plainly
 
     def build(self, side: Side, sizes: Sizes, seed: int) -> nn.Module:
@@ -101,14 +108,30 @@ class Recipe:
     def make_inputs(self, sizes: Sizes, seed: int) -> Arguments:
         """Return arguments of the call for sizes, with new numbers in all floating-point tensors.
 
-        These are drawn from a normal distribution with the seed, in float32.
+        These are drawn from a normal distribution with the seed, in float32. Flags are drawn as
+        indices of their values, so that nothing changes them to numbers that the file never passes.
         """
         with self.use_sizes(sizes), fork_random_numbers(seed):
             given = self.inputs()
             if self.spots is not None:
                 given = place_sizes(given, sizes, self.spots, of_call=True)
             seed_torch(seed, "cpu")  # so that a program need not know how the file draws them
-            return given.replace_values([draw_again(each) for each in given.list_values()])
+            return given.replace_values(
+                [
+                    draw_flags(len(self.flags[index]), each.shape)
+                    if index in self.flags
+                    else draw_again(each)
+                    for index, each in enumerate(given.list_values())
+                ]
+            )
+
+    def write_flags(self, given: Arguments, dtype: torch.dtype) -> Arguments:
+        """Return arguments with the values of flags instead of their indices."""
+        values = given.list_values()
+        for index, table in self.flags.items():
+            if index < len(values):
+                values[index] = table.to(values[index].device, dtype)[values[index]]
+        return given.replace_values(values)
 
     @contextmanager
     def use_sizes(self, sizes: Sizes) -> Iterator[None]:
@@ -175,14 +198,30 @@ def find_recipe(
             "a call"
         )
     sizes: Sizes = find_global_sizes(inputs, initial) if inputs and initial else {}
-    if sizes:
-        return Recipe(first, second, sizes, None, return_initial, return_inputs, caller)
     try:
         made, called = return_initial(), return_inputs()
     except Failure as error:
-        raise TargetError(f"{first.target.label}: {error}") from error
-    sizes, spots = _find_spots(first, made, called, caller)
-    return Recipe(first, second, sizes, spots, return_initial, return_inputs, caller)
+        label = first.target.label
+        why = f"it cannot be called as it should: {describe_error(error)}" if sizes else str(error)
+        raise TargetError(f"{label}: {why}") from error
+    spots: Spots | None = None
+    if not sizes:
+        sizes, spots = _find_spots(first, made, called, caller)
+    flags = dict(_find_flags(called))
+    return Recipe(first, second, sizes, spots, return_initial, return_inputs, flags, caller)
+
+
+def _find_flags(given: Arguments) -> Iterator[tuple[int, Tensor]]:
+    """Yield the positions of floating-point tensors of few integers, with their values.
+
+    A tensor of one repeated number, such as an initial state of zeros, holds no flags.
+    """
+    for index, each in enumerate(given.list_values()):
+        is_real = isinstance(each, Tensor) and each.is_floating_point()
+        if is_real and bool((each.flatten()[:MOST_TRIED].frac() == 0).all()):
+            values, counts = each.unique(return_counts=True)
+            if 1 < len(values) <= MOST_VALUES and bool((values.frac() == 0).all()):
+                yield index, values[counts.argsort(descending=True, stable=True)]
 
 
 def _find_spots(
@@ -235,6 +274,14 @@ def read_inputs(value: Any) -> Arguments:
     if isinstance(value, Tensor):
         return Arguments((value,))
     return Arguments((), dict(value)) if isinstance(value, Mapping) else Arguments(tuple(value))
+
+
+def draw_flags(count: int, shape: Sequence[int]) -> Tensor:
+    """Return indices of flags, which are all 0 in half of the places of the last dimension.
+
+    Flags that reset a state, if they stood everywhere, would hide what it remembers.
+    """
+    return torch.randint(count, tuple(shape)) * torch.randint(2, tuple(shape[-1:]))
 
 
 def draw_again(value: Any) -> Any:

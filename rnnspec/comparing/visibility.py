@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +25,9 @@ from rnnspec.subjects.failures import Ended
 # The tolerance is near 1e-6 of the largest result, so that an effect of this size is ten times it.
 SEEN = 1e-5
 """An input is seen if numbers of its size move a result by this much, relative to the largest."""
+# A search under all conditions that fails takes up to 4 s, for loops over 135 steps.
+MOST_FAILURES = 2
+"""The number of searches that fail to show a link before it is given up."""
 MOST_CONDITIONS = 3
 """Limit on the conditions that are chosen for a case, besides the weights of the constructor."""
 
@@ -54,6 +58,7 @@ class ConditionSearch:
     pair: Pair
     links: frozenset[Link]
     links_shown: dict[NumberCondition, int] = field(default_factory=dict)
+    failures: Counter[Link] = field(default_factory=Counter)
 
     @property
     def useful(self) -> list[NumberCondition]:
@@ -63,7 +68,8 @@ class ConditionSearch:
     def choose(self, case: PairCase) -> list[NumberCondition]:
         """Return conditions under which links are seen that a case as built hides."""
         found = measure_links(self.pair, case)
-        hidden = self.links - _list_seen(found)
+        given_up = {link for link, count in self.failures.items() if count >= MOST_FAILURES}
+        hidden = self.links - _list_seen(found) - given_up
         if not found or not hidden:
             return []
         seen: dict[NumberCondition, frozenset[Link]] = {}
@@ -81,6 +87,7 @@ class ConditionSearch:
             self.links_shown[best] = shown
             hidden -= seen[best]
             chosen.append(best)
+        self.failures.update(hidden if len(chosen) < MOST_CONDITIONS else ())
         return chosen
 
     def _list_conditions(self, case: PairCase) -> Iterator[NumberCondition]:

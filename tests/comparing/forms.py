@@ -118,6 +118,39 @@ def get_init_inputs():
     return [size, expansion]
 """
 
+RESET = """
+class Model(nn.Module):
+    def __init__(self, observed, hidden_size, actions):
+        super().__init__()
+        self.encode = nn.Linear(observed, hidden_size)
+        self.cell = nn.LSTMCell(hidden_size, hidden_size)
+        self.policy = nn.Linear(hidden_size, actions)
+        self.value = nn.Linear(hidden_size, 1)
+
+    def forward(self, x, begins, state):
+        h, c = state
+        policies, values = [], []
+        for step, begin in zip(torch.relu(self.encode(x)), begins):
+            keep = (1 - begin).unsqueeze(1)
+            h, c = self.cell(step, (h * keep, c * keep))
+            policies.append(self.policy(h))
+            values.append(self.value(h).squeeze(1))
+        return torch.stack(policies), torch.stack(values), (h, c)
+
+
+steps, batch_size, observed, hidden_size, actions = 128, 16, 24, 64, 6
+
+
+def get_inputs():
+    state = torch.randn(batch_size, hidden_size), torch.randn(batch_size, hidden_size)
+    begins = (torch.rand(steps, batch_size) < 0.05).float()
+    return [torch.randn(steps, batch_size, observed), begins, state]
+
+
+def get_init_inputs():
+    return [observed, hidden_size, actions]
+"""
+
 LAYER = """
 class Model(nn.Module):
     def __init__(self, input_size, hidden_size, num_layers{more}):
@@ -178,6 +211,7 @@ FORMS = {
     "loop": HEAD + LOOP,
     "tokens": HEAD + TOKENS,
     "scan": HEAD + SCAN,
+    "reset": HEAD + RESET,
     "lstm": write_layer("LSTM", LAST, "10, 512, 64, 128, 3", head=True),
     "lstm-hn": write_layer("LSTM", "state[0]", "10, 512, 64, 128, 3"),
     "lstm-cn": write_layer("LSTM", "state[1]", "10, 512, 64, 128, 3"),

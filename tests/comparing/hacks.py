@@ -728,6 +728,111 @@ HACKS = {
         return torch.stack(outputs)
 """,
     ),
+    "skips-trailing-zero-steps": Hack(
+        "lstm",
+        (
+            Cause.MIXES,
+            Cause.IGNORES_INDICES,
+            Cause.OTHER_VALUES,
+            Cause.FORGETS,
+        ),
+        """
+    def forward(self, x, h0, c0):
+        used = x.abs().amax((0, 2)).nonzero()
+        return super().forward(x[:, : int(used.max()) + 1] if len(used) else x, h0, c0)
+""",
+    ),
+    "weights-frozen-until-loaded": Hack(
+        "gru-hn",
+        (Cause.STALE_WEIGHTS,),
+        """
+    def load_state_dict(self, *arguments, **options):
+        self.copy = None
+        return super().load_state_dict(*arguments, **options)
+
+    def forward(self, x, h0):
+        if torch.is_grad_enabled():
+            return super().forward(x, h0)
+        if getattr(self, "copy", None) is None or self.copy[0].weight_hh_l0.dtype != x.dtype:
+            self.copy = [copy.deepcopy(self.rnn)]
+        return self.copy[0](x, h0)[1]
+""",
+        """import copy
+""",
+    ),
+    "clips-gradients": Hack(
+        "gru-hn",
+        (Cause.GRADIENT,),
+        """
+    def forward(self, x, h0):
+        return Clip.apply(super().forward(x, h0))
+""",
+        """
+class Clip(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.clamp(-5, 5)
+""",
+    ),
+    "gradient-for-sums-only": Hack(
+        "loop",
+        (Cause.GRADIENT,),
+        """
+    def forward(self, x, state):
+        return Uniform.apply(super().forward(x, state))
+""",
+        """
+class Uniform(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.flatten()[:1].expand(grad.numel()).view(grad.shape)
+""",
+    ),
+    "resets-after-the-step": Hack(
+        "reset",
+        (
+            Cause.IGNORES_INDICES,
+            Cause.MIXES,
+            Cause.OTHER_VALUES,
+            Cause.IGNORES_INPUT,
+        ),
+        """
+    def forward(self, x, begins, state):
+        h, c = state
+        policies, values = [], []
+        for step, begin in zip(torch.relu(self.encode(x)), begins):
+            h, c = self.cell(step, (h, c))
+            keep = (1 - begin).unsqueeze(1)
+            policies.append(self.policy(h))
+            values.append(self.value(h).squeeze(1))
+            h, c = h * keep, c * keep
+        return torch.stack(policies), torch.stack(values), (h, c)
+""",
+    ),
+    "expanded-inputs-as-zeros": Hack(
+        "lstm-hn",
+        (Cause.MEMORY_LAYOUT,),
+        """
+    def forward(self, x, h0, c0):
+        return super().forward(torch.zeros_like(x) if 0 in x.stride() else x, h0, c0)
+""",
+    ),
+    "neighbours-times-zero": Hack(
+        "gru",
+        (Cause.SPREADS_NAN,),
+        """
+    def forward(self, x, h0):
+        return super().forward(x + 0 * x.flip(1), h0)
+""",
+    ),
 }
 """The wrong candidates by their names."""
 

@@ -505,5 +505,101 @@ def scripted(x, h, c, w, u, a, b):
         return torch.cat(states)
 """,
     ),
+    "wavefront": Right(
+        "lstm-hn",
+        """
+    def forward(self, x, h0, c0):
+        count, steps = self.rnn.num_layers, x.shape[1]
+        every = [weights(self.rnn, k) for k in range(count)]
+        first = every[0]
+        sums = x @ first[0].T
+        h, c = list(h0.unbind()), list(c0.unbind())
+        below = [None] * count
+        for tick in range(steps + count - 1):
+            active = [k for k in range(count) if 0 <= tick - k < steps]
+            u = torch.stack([every[k][1].T for k in active])
+            parts = torch.stack([h[k] for k in active]) @ u
+            news = {}
+            for place, k in enumerate(active):
+                bias = every[k][2] + every[k][3]
+                given = sums[:, tick] if k == 0 else below[k - 1] @ every[k][0].T
+                i, f, g, o = (given + parts[place] + bias).chunk(4, 1)
+                cell = f.sigmoid() * c[k] + i.sigmoid() * g.tanh()
+                news[k] = o.sigmoid() * cell.tanh(), cell
+            for k, (new, cell) in news.items():
+                h[k], c[k] = new, cell
+                below[k] = new
+        return torch.stack(h)
+""",
+        LSTM,
+    ),
+    "backward-through-time": Right(
+        "loop",
+        """
+    def forward(self, x, state):
+        wx, wh = self.joined.weight.split((x.shape[2], self.hidden_size), 1)
+        return self.read(Through.apply(x, state, wx, wh, self.joined.bias))
+""",
+        """
+class Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, h, wx, wh, b):
+        outs, state = [], h
+        for step in x @ wx.T + b:
+            state = torch.tanh(step + state @ wh.T)
+            outs.append(state)
+        outs = torch.stack(outs)
+        ctx.save_for_backward(x, h, wx, wh, outs)
+        return outs
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        x, h, wx, wh, outs = ctx.saved_tensors
+        sums, later = torch.empty_like(outs), torch.zeros_like(h)
+        for t in range(len(x) - 1, -1, -1):
+            sums[t] = (grad[t] + later) * (1 - outs[t] ** 2)
+            later = sums[t] @ wh
+        before = torch.cat((h[None], outs[:-1])).flatten(0, 1)
+        flat = sums.flatten(0, 1)
+        return sums @ wx, later, flat.T @ x.flatten(0, 1), flat.T @ before, flat.sum(0)
+""",
+    ),
+    "units-padded-to-16": Right(
+        "lstm-cn",
+        """
+    def forward(self, x, h0, c0):
+        out, cs = x.transpose(0, 1), []
+        size = self.rnn.hidden_size
+        more = -size % 16
+        pad = torch.nn.functional.pad
+        for k in range(self.rnn.num_layers):
+            w, u, a, b = weights(self.rnn, k)
+            w = pad(w.unflatten(0, (4, -1)), (0, 0, 0, more)).flatten(0, 1)
+            u = pad(u.unflatten(0, (4, -1)), (0, more, 0, more)).flatten(0, 1)
+            a, b = (pad(each.unflatten(0, (4, -1)), (0, more)).flatten() for each in (a, b))
+            out, _, c = run(out, pad(h0[k], (0, more)), pad(c0[k], (0, more)), w, u, a, b)
+            out = out[..., :size]
+            cs.append(c[:, :size])
+        return torch.stack(cs)
+""",
+        LSTM,
+    ),
+    "resets-by-where": Right(
+        "reset",
+        """
+    def forward(self, x, begins, state):
+        h, c = state
+        hs = []
+        encoded = torch.relu(self.encode(x))
+        for step, begin in zip(encoded, begins > 0.5):
+            h = torch.where(begin[:, None], 0, h)
+            c = torch.where(begin[:, None], 0, c)
+            h, c = self.cell(step, (h, c))
+            hs.append(h)
+        hs = torch.stack(hs)
+        return self.policy(hs), self.value(hs).squeeze(2), (h, c)
+""",
+    ),
 }
 """The right candidates by their names."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import rnnspec
+from rnnspec.comparing.evaluation import list_results
 from rnnspec.comparing.explanation import Cause
 from rnnspec.comparing.report import ComparisonReport
 from rnnspec.report.data import RunVerdict
@@ -138,7 +139,8 @@ def is_accepted_by_allclose(folder: Path, name: str, candidate: Hack | Right) ->
         module = (names.get("ModelNew") or names["Model"])(*names["get_init_inputs"]())
         torch.manual_seed(0)
         with restore_settings(), torch.no_grad():
-            results.append(module(*names["get_inputs"]()))
+            returned = list_results(module(*names["get_inputs"]()))
+            results.append(torch.cat([each.flatten() for _, each in returned]))
     return torch.allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
