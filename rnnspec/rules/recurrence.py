@@ -245,7 +245,7 @@ def dtypes(observation: Observation) -> None:
     if (
         observation.case.dtype is DType.FLOAT64
         and observation.case.distribution
-        in (Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
+        in (Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD, Distribution.NEW)
         and _lacks_float64(observation, observation.result_names[0])
     ):
         raise Violation(

@@ -36,7 +36,7 @@ DoubleInSingle = plant(
 )
 WideLayerInSingle = plant(
     "In float64, with 384 units and more, the result of each time step is rounded to float32.",
-    "recurrence.accuracy recurrence.dtypes",
+    "recurrence.dtypes",
     change_states("updated", lambda state: state.float().double()),
     where=lambda spot: spot.call.input.dtype is torch.float64 and count_units(spot) >= 384,
     narrow=True,
