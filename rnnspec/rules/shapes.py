@@ -205,7 +205,7 @@ def assert_empty_batch_accepted(observation: Observation) -> None:
     outputs = () if kind.is_cell else (output_shape(case.config, case.shape),)
     expected, parts = (*outputs, *states), "samples" if kind.is_cell else "sequences"
     snippet = EMPTY.format(
-        axis=0 if case.config.batch_first else 1,
+        axis=0 if kind.is_cell or case.config.batch_first else 1,
         shapes=expected,
         results=write_results(kind),
         listed=", ".join(kind.results),

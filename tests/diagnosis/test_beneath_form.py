@@ -66,7 +66,7 @@ def test_results_are_left_as_they_are_if_it_is_not_clear_which_is_which(returned
 def test_a_fault_is_found_beneath_a_wrong_form() -> None:
     layer = combine(find_bank("rnn-cell"), "StateInTuple", "WeightsTakenOnce")
     rules = ("cells.returns", "modules.replaced-parameters")
-    report = check(layer, kind="rnn-cell", rules=rules, profile="quick", cases=60)
+    report = check(layer, kind="rnn-cell", rules=rules, profile="quick", cases=90)
     assert {fault.rule for fault in report.faults} == set(rules)
     assert report.result(rules[1]).no_repro == "it would stop at cells.returns first"
     assert any("cells.returns hides modules.replaced-parameters" in each for each in report.notes)

@@ -57,7 +57,6 @@ EXCLUDED = {
     "use.autograd.saved-tensor-hooks",
     "use.autograd.gradient-form",
     "use.func.vmap",
-    "use.amp.scaler",
     "use.serialisation.module",
     "use.serialisation.safetensors",
     "use.utils.clipped",
