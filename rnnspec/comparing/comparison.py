@@ -166,7 +166,7 @@ class Comparison:
                 compare_others = self.compare_rows(stack)
                 self.finish(ComparisonPart.VALUES)
                 if not self.has(HIDING):
-                    self.take(compare_others())
+                    self.add_others(compare_others())
                 elif not self.has(STOPPING):
                     self.trace_code()
             if not self.has(STOPPING):
@@ -292,7 +292,7 @@ class Comparison:
         new = other.findings[len(self.findings) :], other.remarks[len(self.remarks) :]
         return OtherFindings(*new, other.cases, other.pair.proved)
 
-    def take(self, others: OtherFindings) -> None:
+    def add_others(self, others: OtherFindings) -> None:
         """Add the findings of the other parts."""
         self.findings += others.findings
         self.remarks += others.remarks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,11 +86,11 @@ def find_ending(
                 returned = prober.call(form, x, prober.states)
                 if not is_final_state(returned, config):
                     continue
-                text, is_cell_state = _describe(returned, kind), _is_cell_state(returned, kind)
-                if prober.rows > 1 and "[0]" in text:  # some rows are missing
+                # Of several rows of states, this layer returns a single row.
+                if prober.rows > 1 and any(each.dim() == 2 for each in _list_states(returned)):
                     continue
-                returns = parse_results(text, kind, ("h",))
-                ways = config.num_directions
+                returns = parse_results(_describe(returned, kind), kind, ("h",))
+                ways, is_cell_state = config.num_directions, _is_cell_state(returned, kind)
                 ending = Ending(kind, ways, form, returns, layout, is_cell_state)
                 if call == PLAIN:
                     plain = ending
@@ -104,14 +104,18 @@ def find_ending(
     return plain
 
 
+def _list_states(returned: Any) -> Sequence[torch.Tensor]:
+    return returned if isinstance(returned, tuple | list) else (returned,)
+
+
 def _is_cell_state(returned: Any, kind: Kind) -> bool:
-    tensors = returned if isinstance(returned, tuple | list) else (returned,)
+    tensors = _list_states(returned)
     return kind.has_several_states and len(tensors) == 1 and bool((tensors[0].abs() > 1).any())
 
 
 def _describe(returned: Any, kind: Kind) -> str:
     """Return the form of final states; the h of an LSTM is no larger than tanh of its c."""
-    tensors = returned if isinstance(returned, tuple | list) else (returned,)
+    tensors = _list_states(returned)
     letters = list(kind.states)
     if len(tensors) == 2 and not bool((tensors[0].abs() <= tensors[1].tanh().abs()).all()):
         letters.reverse()

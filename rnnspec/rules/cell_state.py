@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from rnnspec.cases.axes import Feature
+from rnnspec.cases.axes import Feature, Projection
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     Condition,
     has_initial_state,
     has_predictable_results,
+    has_value,
     has_wide_dtype,
     is_packed,
     one_in,
@@ -154,15 +155,12 @@ SAME_TENSOR = Snippet(
     close(got, expected)""",
     (Helper.CLOSE,),
 )
-has_no_projection: Condition[Case] = Condition(
-    "proj_size=0", lambda case: case.config.proj_size == 0
-)
 
 
 @rule(
     "lstm.states.same-tensor",
     when=has_cell_state
-    & has_no_projection
+    & has_value(Projection.NONE)
     & has_initial_state
     & has_predictable_results
     & one_in(8, 1, of_cells=12),
