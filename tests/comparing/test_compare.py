@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from itertools import count
 from pathlib import Path
@@ -12,14 +11,12 @@ import pytest
 import torch
 
 import rnnspec
-from rnnspec.comparing.evaluation import list_results
 from rnnspec.comparing.explanation import Cause
 from rnnspec.comparing.report import ComparisonReport
 from rnnspec.report.data import RunVerdict
-from rnnspec.subjects.settings import restore_settings
 from tests.comparing.forms import FORMS, LAST, write_layer
-from tests.comparing.hacks import HACKS, Hack, write_candidate
-from tests.comparing.right import RIGHT, Right
+from tests.comparing.hacks import HACKS, write_candidate
+from tests.comparing.right import RIGHT
 
 NUMBERS = count()
 SMALL = {"512": "20", "256": "20", "128": "8", "96": "8", "64": "6", "10": "4", "3": "2"}
@@ -122,40 +119,6 @@ def test_influence_that_the_weights_of_the_constructor_hide_is_seen(tmp_path: Pa
     (tmp_path / "ignoring.py").write_text(write_candidate(source, body), encoding="utf-8")
     report = rnnspec.compare(f"{tmp_path}/hidden.py:Model", f"{tmp_path}/ignoring.py:ModelNew")
     assert [each.cause for each in report.faults] == [str(Cause.FORGETS)]
-
-
-def is_accepted_by_allclose(folder: Path, name: str, candidate: Hack | Right) -> bool:
-    """Return whether one random input and a fixed tolerance show no difference."""
-    form, stem = FORMS[candidate.form], name.replace("-", "_")
-    sources = {
-        f"reference_{stem}": form,
-        f"candidate_{stem}": write_candidate(form, candidate.body, candidate.before),
-    }
-    results: list[torch.Tensor] = []
-    for place, source in sources.items():
-        (folder / f"{place}.py").write_text(source, encoding="utf-8")
-        names = vars(importlib.import_module(place))
-        torch.manual_seed(0)
-        module = (names.get("ModelNew") or names["Model"])(*names["get_init_inputs"]())
-        torch.manual_seed(0)
-        with restore_settings(), torch.no_grad():
-            returned = list_results(module(*names["get_inputs"]()))
-            results.append(torch.cat([each.flatten() for _, each in returned]))
-    return torch.allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_figures_of_a_fixed_tolerance_are_on_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    page = Path("docs/generated-kernels.md").read_text(encoding="utf-8")
-    banks: dict[str, dict[str, Any]] = {"wrong": HACKS, "correct": RIGHT}
-    for word, bank in banks.items():
-        accepted = sum(is_accepted_by_allclose(tmp_path, name, bank[name]) for name in bank)
-        found = "finds" if word == "wrong" else "accepts"
-        row = f"| {len(bank)} {word} candidates | {found} {len(bank)} | accepts {accepted} |"
-        assert row in page
 
 
 @pytest.mark.slow
