@@ -122,8 +122,6 @@ class NumberCondition:
 
     def prepare_input(self, value: Any) -> Any:
         """Return an argument of a call under this condition."""
-        if isinstance(value, tuple | list):
-            return type(value)(map(self.prepare_input, value))
         is_number = isinstance(value, torch.Tensor) and value.is_floating_point()
         return scale_inputs(value, self.factor, self.held) if is_number else value
 

@@ -12,7 +12,7 @@ from rnnspec.comparing.evaluation import Pair, PairCase
 from rnnspec.comparing.explanation import Cause
 from rnnspec.comparing.modes import count_required
 from rnnspec.comparing.recipe import Side, call_plainly
-from rnnspec.comparing.sizes import Arguments
+from rnnspec.comparing.sizes import CONTAINERS, Arguments
 from rnnspec.comparing.weights import Moved
 
 MOST_NUMBERS = 64
@@ -153,7 +153,7 @@ def write_program(
         return ""
     first, second = _name_sides(sides)
     use = USES.get(cause, ONE_CALL).replace("{tolerance}", f"{gradient:.2g}")
-    use = use.replace("{count}", str(count_required(pair, case) or ""))
+    use = use.replace("{count}", _count_inputs(pair, case))
     helpers = HELPERS.format(tolerances=tuple(float(f"{each:.2g}") for each in tolerances))
     sizes = list(_write_sizes(pair, case, sides))
     common = ["import torch", "import sys"] if sizes else ["import torch"]
@@ -245,6 +245,7 @@ def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
         is_zero = index in pair.zeroed
         yield f"    {_write_value(value, is_zero, pair.recipe.flags.get(index))},"
     yield "]"
+    yield from _write_form(given)
     condition = case.condition
     if condition.factor != 1.0 or condition.held is not None:
         yield (
@@ -253,10 +254,37 @@ def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
         )
 
 
-def _write_value(value: Any, is_zero: bool = False, flags: Tensor | None = None) -> str:
-    if isinstance(value, tuple | list):
-        parts = ", ".join(map(_write_value, value))
+def _write_form(given: Arguments) -> Iterator[str]:
+    """Yield lines that pass inputs to both modules in tuples, lists and dictionaries again."""
+    names = [f"given[{index}]" for index in range(len(given.list_values()))]
+    arranged = given.replace_values(names)
+    values = (*arranged.positional, *arranged.named.values())
+    if len(values) < len(names):
+        form = ", ".join(map(_write_nested, values))
+        yield "for each in (reference, candidate):"
+        yield "    each.register_forward_pre_hook("
+        yield f"        lambda _, given: ({form},) if len(given) == {len(names)} else given"
+        yield "    )"
+
+
+def _write_nested(value: Any) -> str:
+    """Return the source of a value whose strings are source already."""
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {_write_nested(each)}' for key, each in value.items())}}}"
+    if type(value) in CONTAINERS:
+        parts = ", ".join(map(_write_nested, value))
         return f"[{parts}]" if isinstance(value, list) else f"({parts},)"
+    return str(value)
+
+
+def _count_inputs(pair: Pair, case: PairCase) -> str:
+    """Return the number of tensors and other values that must be given; "" if all must."""
+    count = count_required(pair, case)
+    required = Arguments(pair.make_given(case).positional[:count])
+    return "" if count is None else str(len(required.list_values()))
+
+
+def _write_value(value: Any, is_zero: bool = False, flags: Tensor | None = None) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
     shape = ", ".join(map(str, value.shape))

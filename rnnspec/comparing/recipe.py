@@ -288,6 +288,4 @@ def draw_again(value: Any) -> Any:
     """Return a tensor of the same form with normal numbers; anything else stays as it is."""
     if isinstance(value, Tensor):
         return torch.randn(value.shape) if value.is_floating_point() else value
-    if isinstance(value, tuple | list):
-        return type(value)(map(draw_again, value))
     return value

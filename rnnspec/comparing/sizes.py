@@ -19,16 +19,41 @@ LEAST_TRIED = 3
 """A size is changed to this number, or increased by 1, to see its effect."""
 
 
+def list_leaves(value: Any) -> Iterator[Any]:
+    """Yield an argument, or all values in its tuples, lists and dictionaries."""
+    if type(value) in CONTAINERS:
+        for each in value.values() if type(value) is dict else value:
+            yield from list_leaves(each)
+    else:
+        yield value
+
+
+def replace_leaves(value: Any, leaves: Iterator[Any]) -> Any:
+    """Return an argument of the same form with the next of `leaves` in each place."""
+    if type(value) is dict:
+        return {key: replace_leaves(each, leaves) for key, each in value.items()}
+    if type(value) in CONTAINERS:
+        return type(value)([replace_leaves(each, leaves) for each in value])
+    return next(leaves)
+
+
+CONTAINERS = (tuple, list, dict)
+"""The types of arguments that consist of others, such as the two initial states of an LSTM."""
+
+
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of a constructor or of a call."""
+    """The arguments of a constructor or of a call.
+
+    The values in tuples, lists and dictionaries count as arguments of their own, in all methods.
+    """
 
     positional: tuple[Any, ...] = ()
     named: Mapping[str, Any] = field(default_factory=dict)
 
     def list_values(self) -> list[Any]:
         """Return all arguments, the positional ones first."""
-        return [*self.positional, *self.named.values()]
+        return list(list_leaves([*self.positional, *self.named.values()]))
 
     def map(self, change: Callable[[Any], Any]) -> Arguments:
         """Return arguments of the same form, each changed by a function."""
@@ -36,8 +61,10 @@ class Arguments:
 
     def replace_values(self, values: Sequence[Any]) -> Arguments:
         """Return arguments of the same form with other values."""
-        count = len(self.positional)
-        return Arguments(tuple(values[:count]), dict(zip(self.named, values[count:], strict=True)))
+        leaves = iter(values)
+        return Arguments(
+            replace_leaves(self.positional, leaves), replace_leaves({**self.named}, leaves)
+        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +176,17 @@ def list_arguments(
         names = []
     count = len(given.positional)
     names = [*names[:count], *(f"argument {i}" for i in range(len(names), count))]
-    return [*names, *given.named]
+    named = {**dict(zip(names, given.positional, strict=True)), **given.named}
+    return [leaf for name, value in named.items() for leaf in _name_leaves(name, value)]
+
+
+def _name_leaves(name: str, value: Any) -> Iterator[str]:
+    """Yield the names of the values that `list_leaves` yields."""
+    if type(value) in CONTAINERS:
+        for key, each in value.items() if type(value) is dict else enumerate(value):
+            yield from _name_leaves(f"{name}[{key!r}]", each)
+    else:
+        yield name
 
 
 class _SizeSearch:

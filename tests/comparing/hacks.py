@@ -100,6 +100,30 @@ HACKS = {
         return self.rnn(x, (h0, c0))[1][0]
 """,
     ),
+    "given-cell-state-is-zeros": Hack(
+        "reset",
+        (Cause.IGNORES_INPUT,),
+        """
+    def forward(self, x, begins, state):
+        return super().forward(x, begins, (state[0], torch.zeros_like(state[1])))
+""",
+    ),
+    "given-states-exchanged": Hack(
+        "reset",
+        (Cause.EXCHANGED_INPUTS,),
+        """
+    def forward(self, x, begins, state):
+        return super().forward(x, begins, state[::-1])
+""",
+    ),
+    "given-states-without-gradients": Hack(
+        "reset",
+        (Cause.GRADIENT,),
+        """
+    def forward(self, x, begins, state):
+        return super().forward(x, begins, tuple(each.detach() for each in state))
+""",
+    ),
     "one-direction": Hack(
         "lstm-two",
         (Cause.IGNORES_PARAMETER, Cause.OTHER_VALUES, Cause.IGNORES_INDICES),

@@ -29,7 +29,7 @@ from rnnspec.comparing.explanation import Cause, ComparisonPart
 from rnnspec.comparing.proved import find_proof
 from rnnspec.comparing.recipe import find_recipe
 from rnnspec.comparing.rows import FEW_SAMPLES, MOST_WORK, estimate_work, find_affordable
-from rnnspec.comparing.sizes import Growth
+from rnnspec.comparing.sizes import Arguments, Growth, list_arguments
 from rnnspec.comparing.tracing import STEP, Counter, count_operations
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
@@ -325,8 +325,18 @@ def test_functions_of_the_file_that_raise_are_named(tmp_path: Path) -> None:
         rnnspec.compare(f"{tmp_path}/raising.py:Model", f"{tmp_path}/raising.py:Model")
 
 
+def test_tensors_and_sizes_in_lists_and_dictionaries_are_arguments() -> None:
+    given = Arguments((1, [2, (3,)]), {"states": {"h": 4}})
+    assert given.list_values() == [1, 2, 3, 4]
+    assert given.map(str) == Arguments(("1", ["2", ("3",)]), {"states": {"h": "4"}})
+    names = list_arguments(lambda x, sizes, states: None, given)
+    assert names == ["x", "sizes[0]", "sizes[1][0]", "states['h']"]
+
+
 @pytest.mark.mostly_slow
-@pytest.mark.parametrize("name", ["no-state-between-calls", "whole-pairs-of-samples"])
+@pytest.mark.parametrize(
+    "name", ["no-state-between-calls", "whole-pairs-of-samples", "given-states-exchanged"]
+)
 def test_a_program_fails_as_the_comparison_does(
     write_pair: Callable[..., tuple[str, str]], name: str
 ) -> None:
