@@ -54,6 +54,21 @@ def compare_gradients(pair: Pair, case: PairCase) -> Iterator[ExplainedCause]:
     if not got:
         yield ExplainedCause(RemarkKey.NO_GRADIENTS, "its results have no gradients")
         return
+    written = [name for name, each in module.named_parameters() if each.grad is not None]
+    if written:
+        text = f"torch.autograd.grad changes the .grad of {_list_names(pair, case, written)}"
+        yield ExplainedCause(Cause.GRADIENT, text)
+        return
+    yield from _compare_numbers(pair, case, given, single, got)
+
+
+def _compare_numbers(
+    pair: Pair, case: PairCase, given: Arguments, single: Gradients, got: Gradients
+) -> Iterator[ExplainedCause]:
+    """Yield a cause if gradients are missing or have wrong numbers.
+
+    `single` are the gradients of the reference in float32, and `got` those of the candidate.
+    """
     theirs = {name: each for name, each in _rename(pair, case, single).items() if each is not None}
     ours = {name: each for name, each in got.items() if name in theirs and each is not None}
     if are_near(theirs, ours):

@@ -124,6 +124,27 @@ HACKS = {
         return super().forward(x, begins, tuple(each.detach() for each in state))
 """,
     ),
+    "adds-to-grad": Hack(
+        "step",
+        (Cause.GRADIENT,),
+        """
+    def forward(self, x, state=None):
+        result = super().forward(x, state)
+        return Adds.apply(result, self.read.bias)
+""",
+        """
+class Adds(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, result, bias):
+        ctx.bias = bias
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        ctx.bias.grad = gradient.sum(0)
+        return gradient, None
+""",
+    ),
     "one-direction": Hack(
         "lstm-two",
         (Cause.IGNORES_PARAMETER, Cause.OTHER_VALUES, Cause.IGNORES_INDICES),
