@@ -71,7 +71,7 @@ class Prose:
 
 def list_docstrings(tree: ast.Module) -> Iterator[str]:
     """Yield the docstrings of a module, its classes, functions and constants."""
-    for node in ast.walk(tree):
+    for node in walk_statements(tree):
         if isinstance(node, DEFINITIONS) and (text := ast.get_docstring(node)):
             yield text
         body = getattr(node, "body", None)
@@ -84,6 +84,14 @@ def list_docstrings(tree: ast.Module) -> Iterator[str]:
                 and isinstance(each.value, ast.Constant)
                 and isinstance(each.value.value, str)
             )
+
+
+def walk_statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and the statements in it: no expression contains a docstring."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from walk_statements(child)
 
 
 def list_comments(text: str) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 import rnnspec.cases.axes
 from rnnspec.contract import kinds
 from tests import standard_library
-from tests.source_files import PACKAGE, check_each_module, find_stage, parse_module
+from tests.source_files import PACKAGE, check_each_module, find_stage, list_nodes, parse_module
 
 ROOT = PACKAGE.parent
 
@@ -100,7 +100,7 @@ def resolve_module(node: ast.ImportFrom, path: Path) -> str:
 
 def list_imports(path: Path) -> Iterator[str]:
     """Yield the modules that a file imports, also in functions and for type checkers."""
-    for node in ast.walk(parse_module(path)):
+    for node in list_nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -133,7 +133,7 @@ def list_foreign_packages(path: Path) -> set[str]:
 
 def list_functions(path: Path) -> Iterator[Function]:
     """Yield the functions and methods of a file."""
-    return (node for node in ast.walk(parse_module(path)) if isinstance(node, Function))
+    return (node for node in list_nodes(path) if isinstance(node, Function))
 
 
 def is_stub(function: Function) -> bool:
@@ -147,7 +147,7 @@ def is_stub(function: Function) -> bool:
 
 def find_protocol_lines(path: Path) -> set[int]:
     """Return the lines of the methods that protocols declare, which have no body on purpose."""
-    classes = [node for node in ast.walk(parse_module(path)) if isinstance(node, ast.ClassDef)]
+    classes = [node for node in list_nodes(path) if isinstance(node, ast.ClassDef)]
     protocols = [
         node for node in classes if any("Protocol" in ast.unparse(base) for base in node.bases)
     ]
@@ -228,7 +228,7 @@ def test_module_is_finished(path: Path) -> None:
     ], "functions without a body"
     raised = [
         ast.unparse(node.exc)
-        for node in ast.walk(parse_module(path))
+        for node in list_nodes(path)
         if isinstance(node, ast.Raise) and node.exc
     ]
     assert find_stage(path) == "subjects" or not any(
@@ -241,9 +241,9 @@ AXES = {axis.name for axis in rnnspec.cases.axes.AXES}
 PRIVATE = {"_base", "_version", "_value_", "_exit", "_schema"}
 
 
-def find_string_comparisons(tree: ast.Module) -> Iterator[str]:
+def find_string_comparisons(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield comparisons of something named after an axis with a string or a tuple of strings."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             names = {name for side in sides for name in find_axis_names(side)}
@@ -274,7 +274,7 @@ def is_subscript(text: ast.AST, tree: ast.AST) -> bool:
 def test_module_compares_no_axis_with_a_string(path: Path) -> None:
     # The plain layer and those of the bank take the arguments of torch, which are strings.
     assert find_stage(path) in ("plain", "selftest") or not list(
-        find_string_comparisons(parse_module(path))
+        find_string_comparisons(list_nodes(path))
     )
 
 
@@ -291,7 +291,7 @@ def test_module_compares_no_axis_with_a_string(path: Path) -> None:
     ],
 )
 def test_every_form_of_comparison_is_found(source: str, found: int) -> None:
-    assert len(list(find_string_comparisons(ast.parse(source)))) == found
+    assert len(list(find_string_comparisons(ast.walk(ast.parse(source))))) == found
 
 
 TEXTS = {"text", "remedy", "message"}
@@ -303,9 +303,9 @@ READING = {
 """The methods that find words in a string, or replace them."""
 
 
-def find_decisions_by_text(tree: ast.Module) -> Iterator[str]:
+def find_decisions_by_text(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield where a text is compared, searched or taken apart, and imports of `re`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Compare) and any(map(is_written, [node.left, *node.comparators])):
             yield ast.unparse(node)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -324,7 +324,7 @@ def is_written(node: ast.expr) -> bool:
 @every_module
 def test_no_text_of_a_mistake_or_a_cause_decides_anything(path: Path) -> None:
     is_about_mistakes = find_stage(path) in ("mistakes", "diagnosis")
-    found = list(find_decisions_by_text(parse_module(path))) if is_about_mistakes else []
+    found = list(find_decisions_by_text(list_nodes(path))) if is_about_mistakes else []
     assert not found, found
 
 
@@ -342,7 +342,7 @@ def test_no_text_of_a_mistake_or_a_cause_decides_anything(path: Path) -> None:
     ],
 )
 def test_every_form_of_decision_is_found(source: str, found: int) -> None:
-    assert len(list(find_decisions_by_text(ast.parse(source)))) == found
+    assert len(list(find_decisions_by_text(ast.walk(ast.parse(source))))) == found
 
 
 def is_numeric(node: ast.AST) -> bool:
@@ -359,10 +359,9 @@ def is_numeric(node: ast.AST) -> bool:
     return False
 
 
-def find_unexplained_numbers(source: str) -> Iterator[str]:
+def find_unexplained_numbers(tree: ast.Module, lines: list[str]) -> Iterator[str]:
     """Yield the constants of a module that are numbers, and have no comment directly above."""
-    lines = source.splitlines()
-    for node in ast.parse(source).body:
+    for node in tree.body:
         is_number = isinstance(node, ast.Assign | ast.AnnAssign) and is_numeric(node.value or node)
         if is_number and not lines[node.lineno - 2 : node.lineno - 1][0].startswith("#"):
             yield lines[node.lineno - 1]
@@ -376,7 +375,9 @@ def test_each_threshold_has_its_reason(stage: str) -> None:
     assert not [
         f"{path.name}: {line}"
         for path in paths
-        for line in find_unexplained_numbers(path.read_text(encoding="utf-8"))
+        for line in find_unexplained_numbers(
+            parse_module(path), path.read_text(encoding="utf-8").splitlines()
+        )
     ]
 
 
@@ -391,7 +392,8 @@ def test_each_threshold_has_its_reason(stage: str) -> None:
     ],
 )
 def test_every_form_of_threshold_is_found(source: str, found: int) -> None:
-    assert len(list(find_unexplained_numbers(f"\n{source}"))) == found
+    text = f"\n{source}"
+    assert len(list(find_unexplained_numbers(ast.parse(text), text.splitlines()))) == found
 
 
 KIND_TUPLES = {"states", "initial", "final", "gates"}
@@ -399,9 +401,9 @@ KIND_NAMES = {"title", "name", "page", "qualified_name"}
 KIND_OBJECTS = {name for name in vars(kinds) if isinstance(getattr(kinds, name), kinds.Kind)}
 
 
-def find_tests_of_kinds(tree: ast.Module) -> Iterator[str]:
+def find_tests_of_kinds(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield comparisons of kinds by name, or by the number of their states or gates."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             parts = [
@@ -448,7 +450,7 @@ def test_module_asks_a_kind_for_its_data(path: Path) -> None:
     # A kind that torch does not have is declared by the same data, and has no name known here.
     # The layers of another library are built by the names that it gives them.
     is_free = path.name == "kinds.py" or find_stage(path) == "frameworks"
-    assert is_free or not list(find_tests_of_kinds(parse_module(path)))
+    assert is_free or not list(find_tests_of_kinds(list_nodes(path)))
 
 
 @pytest.mark.parametrize(
@@ -472,7 +474,7 @@ def test_module_asks_a_kind_for_its_data(path: Path) -> None:
     ],
 )
 def test_every_comparison_of_kinds_is_found(source: str, found: int) -> None:
-    assert len(list(find_tests_of_kinds(ast.parse(source)))) == found
+    assert len(list(find_tests_of_kinds(ast.walk(ast.parse(source))))) == found
 
 
 OF_DEVICES = re.compile(
@@ -487,9 +489,9 @@ MAY_USE_DEVICES = {
 }
 
 
-def find_uses_of_devices(tree: ast.AST) -> Iterator[str]:
+def find_uses_of_devices(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield the attributes that not every device has, without the object before the last dot."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             text = ast.unparse(node)
             short = text if text.startswith("torch.") else f".{node.attr}"
@@ -501,7 +503,7 @@ def find_uses_of_devices(tree: ast.AST) -> Iterator[str]:
 def test_module_asks_a_device_through_one_module(path: Path) -> None:
     # The layers of the bank are subjects.
     is_free = str(path.relative_to(PACKAGE)) in MAY_USE_DEVICES or find_stage(path) == "selftest"
-    assert is_free or not list(find_uses_of_devices(parse_module(path)))
+    assert is_free or not list(find_uses_of_devices(list_nodes(path)))
 
 
 @pytest.mark.parametrize(
@@ -515,7 +517,7 @@ def test_module_asks_a_device_through_one_module(path: Path) -> None:
     ],
 )
 def test_every_use_of_a_device_is_found(source: str, found: list[str]) -> None:
-    assert list(find_uses_of_devices(ast.parse(source))) == found
+    assert list(find_uses_of_devices(ast.walk(ast.parse(source)))) == found
 
 
 @every_module
@@ -524,7 +526,7 @@ def test_module_reads_no_private_attribute_of_others(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     wrong = [
         ast.unparse(node)
-        for node in ast.walk(parse_module(path))
+        for node in list_nodes(path)
         if isinstance(node, ast.Attribute)
         and re.match(r"_(?!_)", node.attr)
         and node.attr not in PRIVATE
@@ -540,7 +542,7 @@ def find_callers(name: str) -> set[str]:
         str(path.relative_to(PACKAGE))
         for path in MODULES
         if name in path.read_text(encoding="utf-8")
-        for node in ast.walk(parse_module(path))
+        for node in list_nodes(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == name
     }
 
@@ -602,7 +604,7 @@ def is_module(name: str) -> bool:
 def test_each_name_of_a_class_names_a_single_class() -> None:
     places: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.walk(parse_module(path)):
+        for node in list_nodes(path):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(name_module(path))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
@@ -612,11 +614,10 @@ def test_each_name_of_a_type_has_a_single_meaning() -> None:
     """Aliases such as `Row = Mapping[str, Any]` may be defined again, but not with another type."""
     meanings: dict[str, set[str]] = {}
     for path in MODULES:
-        tree = parse_module(path)
-        for node in ast.walk(tree):
+        for node in list_nodes(path):
             if isinstance(node, ast.ClassDef):
                 meanings.setdefault(node.name, set()).add(f"class of {name_module(path)}")
-        for node in tree.body:
+        for node in parse_module(path).body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript | ast.BinOp):
                 name = ast.unparse(node.targets[0])
                 if name[:1].isupper() and not name.isupper():
@@ -640,7 +641,7 @@ def test_imports_in_functions_and_for_annotations_have_no_cycle_either() -> None
     graph = {
         name: {
             found
-            for found in list_inner_imports(ast.walk(parse_module(path)))
+            for found in list_inner_imports(list_nodes(path))
             if found in known and not (name.startswith(PRIOR_USES) and found == MADE_OF_AXES)
         }
         - {name}
