@@ -98,6 +98,11 @@ def _replace(module: str, name: str, make: Callable[[], Any]) -> Iterator[None]:
 
 
 T = TypeVar("T")
+DrawnRows = dict[tuple[int, SizeSource], list[tuple[int, Case]]]
+"""The cases of rows that were drawn, each with its index, by the number of the row."""
+# A plan of the quick profile has 262 rows, and a case takes about 1 kB.
+MOST_KEPT = 1_000
+"""The cases of this many rows of a plan are kept. Further rows are drawn again."""
 PROBABILITIES = st.one_of(
     st.sampled_from((0.5, 0.25, 0.1, 0.3, 0.7, 0.9, 0.02, 0.98)),
     st.integers(2, 98).map(lambda percent: percent / 100),
@@ -178,18 +183,25 @@ def draw_cases(
     start: int = 0,
     stop: int | None = None,
     source: SizeSource = SizeSource.FREE,
+    kept: DrawnRows | None = None,
 ) -> Iterator[tuple[int, Case]]:
     """Yield the cases of a plan with an index in [start, stop), each with its index.
 
     The cases depend on the arguments only. If Hypothesis draws fewer examples than a row has cases,
-    the last indices of that row are skipped.
+    the last indices of that row are skipped. Rows in `kept` are not drawn again; it belongs to a
+    single plan and seed.
     """
     first = 0
     for number, row in enumerate(rows):
         if stop is not None and first >= stop:
             return
         if first + row.cases > start:
-            for index, case in _draw_row(row, first, mix_seed(seed, number), source):
+            drawn = None if kept is None else kept.get((number, source))
+            if drawn is None:
+                drawn = list(_draw_row(row, first, mix_seed(seed, number), source))
+                if kept is not None and number < MOST_KEPT:
+                    kept[number, source] = drawn
+            for index, case in drawn:
                 if index >= start and (stop is None or index < stop):
                     yield index, case
         first += row.cases

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
 from rnnspec.cases.axes import AXES, DropoutLevel, Feature
 from rnnspec.cases.case import Case
-from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope
 from rnnspec.cases.space import ONE_IN_CELLS, LayerCaseSpace
@@ -156,10 +156,9 @@ class LayerSuite:
     @cached_property
     def plan(self) -> LayerPlan:
         """The plan of the whole profile. It does not depend on which rules are checked."""
-        rules = select_in_force(list_layer_rules(), kind=self.kind)
-        opening = map(self._set_fixed_arguments, list_opening_cases(self.scope, self.seed))
-        return LayerPlan(
-            self.profile, self.seed, self.scope, tuple(opening), rules, self._set_fixed_arguments
+        fixed = self.subject.fixed
+        return _share_plan(
+            self.profile, self.seed, self.scope, fixed.get("dropout"), fixed.get("proj_size")
         )
 
     @cached_property
@@ -214,26 +213,12 @@ class LayerSuite:
         first = len(self.opening)
         for index, case in list(enumerate(self.opening))[start:stop]:
             if self.limit is None or index < self.limit:
-                yield index, self._set_fixed_arguments(case)
+                yield index, self.plan.adapt(case)
         if stop is not None and stop <= first:
             return
         begin, end = max(0, start - first), self.size if stop is None else min(stop, self.size)
-        for index, case in draw_cases(self.rows, self.seed, begin, end - first, self.sizes):
-            yield index + first, self.plan.accept(index, self._set_fixed_arguments(case))
-
-    def _set_fixed_arguments(self, case: Case) -> Case:
-        """Return the case with the probability and the projection that the user set, if any.
-
-        The probability is set only in cases whose probability is between 0 and 1.
-        """
-        fixed = self.subject.fixed
-        if "dropout" in fixed and case.get_choice("dropout") is DropoutLevel.SOME:
-            case = case.replace(dropout=float(fixed["dropout"]))
-        if fixed.get("proj_size"):
-            proj_size = int(fixed["proj_size"])
-            hidden_size = max(case.config.hidden_size, proj_size + 1)
-            case = case.replace(hidden_size=hidden_size, proj_size=proj_size)
-        return case
+        for index, case in self.plan.draw_cases(self.rows, begin, end - first, self.sizes):
+            yield index + first, case
 
     def observe(self, case: Case) -> Observation:
         """Return the observation of the subject in a case."""
@@ -484,3 +469,40 @@ def _rank_shown(case: Case) -> tuple[int, int]:
 def _list_dimensions(case: Case) -> tuple[int, int, int]:
     """Return the number of time steps, samples and units of the output."""
     return case.steps, case.batch, case.config.output_size
+
+
+_PLANS: deque[tuple[tuple[object, ...], LayerPlan]] = deque(maxlen=16)
+"""The plans made last, each with its arguments: a profile contains dictionaries and is no key."""
+
+
+def _share_plan(
+    profile: Profile, seed: int, scope: Scope, dropout: float | None, proj_size: int | None
+) -> LayerPlan:
+    """Return the plan of a check in which the user has fixed these arguments, if any.
+
+    Suites share their plan with the cases that were drawn: in a check by a single rule, planning
+    and drawing take a third of the time.
+    """
+    arguments = profile, seed, scope, dropout, proj_size
+    for known, plan in _PLANS:
+        if known == arguments:
+            return plan
+    adapt = partial(_set_fixed_arguments, dropout, proj_size)
+    opening = tuple(map(adapt, list_opening_cases(scope, seed)))
+    rules = select_in_force(list_layer_rules(), kind=scope.kind)
+    plan = LayerPlan(profile, seed, scope, opening, rules, adapt)
+    _PLANS.append((arguments, plan))
+    return plan
+
+
+def _set_fixed_arguments(dropout: float | None, proj_size: int | None, case: Case) -> Case:
+    """Return a case with the probability and the projection that the user set, if any.
+
+    The probability is set only in cases whose probability is between 0 and 1.
+    """
+    if dropout is not None and case.get_choice("dropout") is DropoutLevel.SOME:
+        case = case.replace(dropout=float(dropout))
+    if proj_size:
+        hidden_size = max(case.config.hidden_size, int(proj_size) + 1)
+        case = case.replace(hidden_size=hidden_size, proj_size=int(proj_size))
+    return case

@@ -20,11 +20,12 @@ from itertools import chain, islice
 from rnnspec.cases.axes import AXES
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition
-from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
+from rnnspec.cases.drawing import SEED_MODULUS, DrawnRows, draw_cases, make_pool_case, mix_seed
 from rnnspec.cases.plan import PlanRow, Profile, Scope, list_real_rows, plan_rows
 from rnnspec.cases.reach import list_domains, make_search
 from rnnspec.cases.sizes import DIMENSIONS, list_fitting_sizes
 from rnnspec.observe.observation import Observation
+from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Rule
 
 LayerRule = Rule[Case, Observation]
@@ -92,6 +93,7 @@ class LayerPlan:
     opening  the cases that begin the check
     rules    the rules that each have enough cases, whichever of them the user selects
     adapt    the function that gives a case the arguments that the user has fixed
+    kept     the cases of rows that were drawn
     """
 
     profile: Profile
@@ -100,11 +102,19 @@ class LayerPlan:
     opening: tuple[Case, ...]
     rules: tuple[LayerRule, ...]
     adapt: Callable[[Case], Case]
+    kept: DrawnRows = field(default_factory=dict, compare=False)
 
     @property
     def rows(self) -> list[PlanRow]:
         """The rows of the profile, and rows added for rules with too few cases."""
         return self._planned[0]
+
+    def draw_cases(
+        self, rows: list[PlanRow], start: int, stop: int | None, sizes: SizeSource
+    ) -> Iterator[tuple[int, Case]]:
+        """Yield the cases of its rows, which may be repeated, with an index in [start, stop)."""
+        for index, case in draw_cases(rows, self.seed, start, stop, sizes, self.kept):
+            yield index, self.accept(index, self.adapt(case))
 
     def accept(self, index: int, drawn: Case) -> Case:
         """Return the case to use for a drawn case, given its index among the drawn cases."""
