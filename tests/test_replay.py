@@ -20,6 +20,7 @@ RULE = "gradients.reach-first-step"
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.json"
     asked = ["--profile", "quick", "--rule", RULE, "--jobs", "1", "--no-isolate"]
+    asked += ["--cases", "60"]
     assert status(["check", TARGET, *asked, "--json", str(path)]) == 1
     return path
 

@@ -78,7 +78,10 @@ def keys_for_texts() -> Iterator[None]:
 
 
 def check(kind: str, bug: str, rules: tuple[str, ...] = ()) -> Report:
-    return rnnspec.check(find_bank(kind).bugs[bug], kind=kind, profile="quick", rules=rules)
+    # A single rule fails in the first cases, and the others decide nothing new.
+    cases = 60 if rules else None
+    layer = find_bank(kind).bugs[bug]
+    return rnnspec.check(layer, kind=kind, profile="quick", rules=rules, cases=cases)
 
 
 def strip(fault: FaultSummary) -> FaultSummary:

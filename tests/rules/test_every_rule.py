@@ -25,7 +25,8 @@ from rnnspec.rules.catalogue import list_layer_rules
 from tests.rules.checking import check_layer, load_standard
 from tests.rules.proven import prove_violation
 
-SEEDS_OF_PASSES, SEEDS_OF_BUGS = 3, 8
+# More seeds of torch's own layers are checked in `conformance`, by every rule.
+SEEDS_OF_PASSES, SEEDS_OF_BUGS = 1, 8
 PASSED_BESIDE = {
     "errors.device",
     *(rule.id for rule in list_layer_rules() if rule.theme is Theme.CELLS),

@@ -22,10 +22,12 @@ from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.selection import AnyRule, select_in_force
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.subjects.documented import require_documented
+from rnnspec.subjects.subject import TorchSubject
 from rnnspec.suites.obstacles import find_obstacle
 from rnnspec.suites.planning import LayerPlan
 
 QUICK = PROFILES["quick"]
+LSTM_LAYER = require_documented(KINDS["lstm"])
 WITHOUT_TF32 = {Feature.TF32: "it needs CUDA"}
 
 
@@ -61,6 +63,25 @@ def test_every_rule_gets_the_cases_that_the_profile_states(
             if rule.needs.isdisjoint(suite.unsupported):
                 is_reached = sum(map(rule.when, cases)) >= suite.profile.planned
                 assert is_reached or suite.find_obstacle(rule), (rule.id, seed)
+
+
+def test_suites_share_a_plan_only_if_all_that_it_depends_on_is_equal() -> None:
+    suite = prepare_suite(LSTM_LAYER, CheckOptions(profile="quick"))
+    again = prepare_suite(LSTM_LAYER, CheckOptions(profile="quick", rules=("shapes.*",)))
+    assert again.plan is suite.plan
+    assert isinstance(suite.subject, TorchSubject)
+    others = [
+        replace(suite, profile=replace(QUICK, planned=2)),
+        replace(suite, profile=replace(QUICK, real_sizes=(LONGEST,))),
+        replace(suite, seed=1),
+        replace(suite, pinned=(("dtype", DType.FLOAT64),)),
+        prepare_suite(require_documented(KINDS["gru"]), CheckOptions(profile="quick")),
+        *(
+            replace(suite, subject=replace(suite.subject, fixed={name: value}))
+            for name, value in (("dropout", 0.3), ("dropout", 0.4), ("proj_size", 2))
+        ),
+    ]
+    assert len({id(each.plan) for each in (suite, *others)}) == 1 + len(others)
 
 
 @pytest.mark.mostly_slow
