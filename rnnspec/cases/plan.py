@@ -413,7 +413,10 @@ def add_histories(rows: Sequence[PlanRow], scope: Scope, seed: int) -> list[Plan
         found[number] = replace(rows[number], row={**row, "history": history})
     passing = [use for use in histories.uses if use not in PRIOR_USES]
     shallow = [number for number in precise if rows[number].row["num_layers"] not in DEPTHS]
-    for use, number in zip(passing, numbers.sample(shallow, len(shallow)), strict=False):
+    numbers.shuffle(shallow)
+    # A use may spoil the state that the next call is given.
+    shallow.sort(key=lambda number: rows[number].row["initial_state"] is not InitialState.GIVEN)
+    for use, number in zip(passing, shallow, strict=False):
         row = {**rows[number].row, "prior_use": EarlierCalls.FRESH, "history": (use,)}
         found.append(replace(rows[number], row=row))
     return found

@@ -26,7 +26,7 @@ from rnnspec.rulekit.fixtures.autograd import (
 )
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.snippets.autograd import ANOMALY, BY_INPUT, BY_PARAMETERS, PRESENT, SCALED
+from rnnspec.rulekit.snippets.autograd import ANOMALY, PRESENT, SCALED, TRANSFORMED
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step
@@ -161,7 +161,7 @@ def scaled_loss(observation: Observation) -> None:
 
 @rule(
     "use.func.transforms",
-    when=has_known_gradients & ~is_packed & one_in(26, 15, of_cells=14),
+    when=has_known_gradients & has_wide_dtype & ~is_packed & one_in(13, 15, of_cells=7),
     needs=(*NEEDS, Feature.FUNCTIONAL),
     id="gradients.transforms",
     presupposes=(
@@ -175,13 +175,11 @@ def transforms(observation: Observation) -> None:
     """Under `torch.func.grad`, derivatives of the layer are those of the formula, or the layer
     raises an exception.
 
-    Another call is differentiated through `functional_call`, with respect to the parameters or to
-    the input. The gradients are compared with the reference.
+    Another call is differentiated through `functional_call`, with respect to the parameters and the
+    input. The gradients are compared with the reference.
 
     Catches layers that unwrap, detach or cache the tensors that a transform passes through them.
     """
-    by_input = observation.case.seed % 2 == 1
-    found = differentiate_by_transform(observation, by_input=by_input)
+    found = differentiate_by_transform(observation)
     names = [name for name in list_gradient_names(observation) if name in found]
-    snippet = BY_INPUT if by_input else BY_PARAMETERS
-    assert_gradients(observation, found, observation.expected, names, snippet=snippet)
+    assert_gradients(observation, found, observation.expected, names, snippet=TRANSFORMED)

@@ -184,9 +184,10 @@ def weight_norm(observation: Observation) -> None:
     fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
     matrices = [name for name in observation.values.weights if name.startswith("weight")]
-    name = matrices[observation.case.seed % len(matrices)]
     kinds = [kind for kind in (NormalisedWeight, NormalisedWeightByHook) if kind.is_available()]
-    weight = kinds[observation.case.seed % len(kinds)](prepared, name)
+    number, which = divmod(observation.case.seed, len(kinds))
+    name = matrices[number % len(matrices)]
+    weight = kinds[which](prepared, name)
     _ = Observation(observation.subject, fresh, observation.values, prepared).call
     weight.halve_source()
     if not weight.follows_at_once:

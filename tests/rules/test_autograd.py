@@ -26,7 +26,7 @@ PASSES: Passes = {
     "gradients.anomaly-detection": WIDE,
     "gradients.scaled-loss": WIDE,
     "gradients.transforms": [
-        *(case for case in CASES if not case.is_packed),
+        *(case for case in WIDE if not case.is_packed),
         make_case(prior_use=ModuleUses.FUNCTIONAL),
         make_case(kind="gru", prior_use=ModuleUses.FUNCTIONAL),
     ],

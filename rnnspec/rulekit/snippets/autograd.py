@@ -70,22 +70,15 @@ LOSS = """def loss(each, weights, x):
 
 """
 
-BY_PARAMETERS = Snippet(
+TRANSFORMED = Snippet(
     f"""{LOSS}gradients = []
 for each in (layer, reference):
     weights = {{name: value.detach() for name, value in each.named_parameters()}}
-    found = torch.func.grad(lambda weights: loss(each, weights, x))(weights)
-    gradients.append([found[name] for name in weights])
+    differentiate = torch.func.grad(lambda weights, x: loss(each, weights, x), argnums=(0, 1))
+    by_weights, by_input = differentiate(weights, x.detach())
+    gradients.append([by_input, *(by_weights[name] for name in weights)])
 for own, expected in zip(*gradients):
     close(own, expected)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD),
-)
-
-BY_INPUT = Snippet(
-    f"""{LOSS}gradients = []
-for each in (layer, reference):
-    gradients.append(torch.func.grad(lambda x: loss(each, {{}}, x))(x.detach()))
-close(*gradients)""",
     (Helper.CLOSE, Helper.DATA, Helper.SPREAD),
 )
 

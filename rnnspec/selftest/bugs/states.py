@@ -146,7 +146,7 @@ ZerosTakenForAbsent = plant(
 )
 
 
-@seen_by("gradients.zero-state", single_state=True, narrow=True)
+@seen_by("gradients.zero-state", single_state=True, beyond_cells=True, narrow=True)
 class ParametersDetached(Planted):
     """An `h_0` that is a parameter receives no gradient."""
 
