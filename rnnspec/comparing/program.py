@@ -247,7 +247,7 @@ def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
         is_zero = index in pair.zeroed
         yield f"    {_write_value(value, is_zero, pair.recipe.flags.get(index))},"
     yield "]"
-    yield from _write_form(given)
+    yield from write_form(given)
     condition = case.condition
     if condition.factor != 1.0 or condition.held is not None:
         yield (
@@ -256,27 +256,23 @@ def _write_inputs(pair: Pair, case: PairCase) -> Iterator[str]:
         )
 
 
-def _write_form(given: Arguments) -> Iterator[str]:
+class _Source(str):
+    """Source code, which stands without quotes in the `repr` of a tuple, list or dictionary."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def write_form(given: Arguments) -> Iterator[str]:
     """Yield lines that pass inputs to both modules in tuples, lists and dictionaries again."""
-    names = [f"given[{index}]" for index in range(len(given.list_values()))]
-    arranged = given.replace_values(names)
-    values = (*arranged.positional, *arranged.named.values())
-    if len(values) < len(names):
-        form = ", ".join(map(_write_nested, values))
+    count = len(given.list_values())
+    arranged = given.replace_values([_Source(f"given[{index}]") for index in range(count)])
+    form = (*arranged.positional, *arranged.named.values())
+    if any(type(each) in CONTAINERS for each in form):
         yield "for each in (reference, candidate):"
         yield "    each.register_forward_pre_hook("
-        yield f"        lambda _, given: ({form},) if len(given) == {len(names)} else given"
+        yield f"        lambda _, given: {form!r} if len(given) == {count} else given"
         yield "    )"
-
-
-def _write_nested(value: Any) -> str:
-    """Return the source of a value whose strings are source already."""
-    if type(value) is dict:
-        return f"{{{', '.join(f'{key!r}: {_write_nested(each)}' for key, each in value.items())}}}"
-    if type(value) in CONTAINERS:
-        parts = ", ".join(map(_write_nested, value))
-        return f"[{parts}]" if isinstance(value, list) else f"({parts},)"
-    return str(value)
 
 
 def _count_inputs(pair: Pair, case: PairCase) -> str:

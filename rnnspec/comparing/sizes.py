@@ -19,13 +19,13 @@ LEAST_TRIED = 3
 """A size is changed to this number, or increased by 1, to see its effect."""
 
 
-def list_leaves(value: Any) -> Iterator[Any]:
-    """Yield an argument, or all values in its tuples, lists and dictionaries."""
+def list_leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield an argument, or all values in its tuples, lists and dictionaries, each with a name."""
     if type(value) in CONTAINERS:
-        for each in value.values() if type(value) is dict else value:
-            yield from list_leaves(each)
+        for key, each in value.items() if type(value) is dict else enumerate(value):
+            yield from list_leaves(f"{name}[{key!r}]", each)
     else:
-        yield value
+        yield name, value
 
 
 def replace_leaves(value: Any, leaves: Iterator[Any]) -> Any:
@@ -53,7 +53,7 @@ class Arguments:
 
     def list_values(self) -> list[Any]:
         """Return all arguments, the positional ones first."""
-        return list(list_leaves([*self.positional, *self.named.values()]))
+        return [leaf for _, leaf in list_leaves("", [*self.positional, *self.named.values()])]
 
     def map(self, change: Callable[[Any], Any]) -> Arguments:
         """Return arguments of the same form, each changed by a function."""
@@ -177,16 +177,7 @@ def list_arguments(
     count = len(given.positional)
     names = [*names[:count], *(f"argument {i}" for i in range(len(names), count))]
     named = {**dict(zip(names, given.positional, strict=True)), **given.named}
-    return [leaf for name, value in named.items() for leaf in _name_leaves(name, value)]
-
-
-def _name_leaves(name: str, value: Any) -> Iterator[str]:
-    """Yield the names of the values that `list_leaves` yields."""
-    if type(value) in CONTAINERS:
-        for key, each in value.items() if type(value) is dict else enumerate(value):
-            yield from _name_leaves(f"{name}[{key!r}]", each)
-    else:
-        yield name
+    return [leaf for name, value in named.items() for leaf, _ in list_leaves(name, value)]
 
 
 class _SizeSearch:

@@ -135,7 +135,7 @@ def _measure_links(pair: Pair, case: PairCase, given: Arguments) -> Iterator[tup
     with InFloat64():
         results = pair.call_for_gradients(pair.recipe.reference, module, called, case)
     parts = list(_sum_parts(results))
-    gradients = _differentiate_all([total for _, total in parts], list(leaves.values()))
+    gradients = differentiate_all([total for _, total in parts], list(leaves.values()))
     for (index, leaf), of_parts in zip(leaves.items(), gradients, strict=True):
         size = float(leaf.detach().abs().mean())
         for dimension, end, place in list_ends(leaf):
@@ -145,7 +145,7 @@ def _measure_links(pair: Pair, case: PairCase, given: Arguments) -> Iterator[tup
                     yield make_link(index, dimension, end), value * size
 
 
-def _differentiate_all(totals: list[Tensor], sources: list[Tensor]) -> list[Tensor | None]:
+def differentiate_all(totals: list[Tensor], sources: list[Tensor]) -> list[Tensor | None]:
     """Return the gradients of all numbers for each source, stacked along a new first dimension.
 
     A backward pass in a batch takes a quarter of the time of eight passes, for loops over 32 steps.

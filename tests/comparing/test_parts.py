@@ -26,11 +26,13 @@ from rnnspec.comparing.conditions import NumberCondition, remember
 from rnnspec.comparing.differences import are_near, find_difference, find_unexplained
 from rnnspec.comparing.evaluation import SLACK, ExpectedResults, Pair, PairCase
 from rnnspec.comparing.explanation import Cause, ComparisonPart
+from rnnspec.comparing.program import write_form
 from rnnspec.comparing.proved import find_proof
 from rnnspec.comparing.recipe import find_recipe
 from rnnspec.comparing.rows import FEW_SAMPLES, MOST_WORK, estimate_work, find_affordable
 from rnnspec.comparing.sizes import Arguments, Growth, list_arguments
 from rnnspec.comparing.tracing import STEP, Counter, count_operations
+from rnnspec.comparing.visibility import differentiate_all
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
 from rnnspec.options import CompareOptions
@@ -325,12 +327,41 @@ def test_functions_of_the_file_that_raise_are_named(tmp_path: Path) -> None:
         rnnspec.compare(f"{tmp_path}/raising.py:Model", f"{tmp_path}/raising.py:Model")
 
 
+class ReadsNumbers(torch.autograd.Function):
+    """A square whose backward pass needs numbers, so that it takes no batch of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(value)
+        return value**2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        (value,) = ctx.saved_tensors
+        return 2 * value * torch.tensor(gradient.tolist())
+
+
+def test_a_backward_pass_that_takes_no_batches_is_differentiated_in_turns() -> None:
+    value, unused = torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)
+    squares = ReadsNumbers.apply(value)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(squares, value, torch.eye(3), is_grads_batched=True)
+    for function in (torch.square, ReadsNumbers.apply):
+        found, _ = differentiate_all(list(function(value).unbind()), [value, unused])
+        assert found is not None
+        assert torch.equal(found, 2 * torch.eye(3))
+
+
 def test_tensors_and_sizes_in_lists_and_dictionaries_are_arguments() -> None:
     given = Arguments((1, [2, (3,)]), {"states": {"h": 4}})
     assert given.list_values() == [1, 2, 3, 4]
     assert given.map(str) == Arguments(("1", ["2", ("3",)]), {"states": {"h": "4"}})
     names = list_arguments(lambda x, sizes, states: None, given)
     assert names == ["x", "sizes[0]", "sizes[1][0]", "states['h']"]
+    line = "lambda _, given: (given[0], [given[1], (given[2],)], {'h': given[3]})"
+    assert any(line in each for each in write_form(given))
+    assert any("(given[0],)" in each for each in write_form(Arguments(((1,),))))
+    assert not list(write_form(Arguments((1, 2))))
 
 
 @pytest.mark.mostly_slow
