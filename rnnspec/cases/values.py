@@ -65,6 +65,20 @@ def draw_values(case: Case) -> Values:
     return values
 
 
+@lru_cache(maxsize=32)
+def draw_arguments(case: Case) -> tuple[Array, Array]:
+    """Return an input and initial states for a further call, without drawing weights.
+
+    They are read-only, and differ from the numbers that `draw_values` returns for the same case.
+    """
+    rng = default_rng([case.seed, sum(map(ord, case.distribution.text))])
+    drawn = _draw_input(case, rng), _draw_states(case, rng)
+    given, initial = (round_to_dtype(array, case.dtype) for array in drawn)
+    for array in (given, initial):
+        array.setflags(write=False)
+    return given, initial
+
+
 def shape_states(case: Case) -> tuple[int, int, int]:
     """Return the shape (D * num_layers, N, S) of all states side by side."""
     rows = case.config.num_layers * case.config.num_directions

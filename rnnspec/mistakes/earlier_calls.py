@@ -14,7 +14,7 @@ from rnnspec.cases.axes.prior_use import ParameterUpdates
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.reach import CaseTest
-from rnnspec.cases.values import draw_values
+from rnnspec.cases.values import draw_arguments
 from rnnspec.mistakes.hypothesis import Hypothesis, always
 from rnnspec.mistakes.places import EVERYWHERE, UPPER_BACKWARD, LayerPlaces, list_by_place
 from rnnspec.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
@@ -69,7 +69,7 @@ def _list_earlier_inputs(given: Given) -> list[Tensor]:
 
 def _draw_input(case: Case, change: int) -> Tensor:
     other = case.replace(seed=case.seed ^ change, memory_layout=MemoryLayout.CONTIGUOUS)
-    return torch.from_numpy(draw_values(other).input.copy())
+    return torch.from_numpy(draw_arguments(other)[0].copy())
 
 
 REPLACED = (

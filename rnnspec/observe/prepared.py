@@ -24,7 +24,7 @@ from rnnspec.cases.axes.prior_use import LayerInPreparation
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.axes.prior_use.parameters import find_holder
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import Values, draw_values
+from rnnspec.cases.values import Values, draw_arguments
 from rnnspec.observe.tensors import (
     CallArguments,
     build_arguments,
@@ -120,8 +120,7 @@ class PreparedLayer:
         """
         plain = {"seed": self.case.seed ^ 0x5EED, "memory_layout": MemoryLayout.CONTIGUOUS}
         case = self.case.replace(**{**plain, **changes})
-        values = draw_values(case)
-        given = build_arguments(case, values.input, values.initial, self.subject.device)
+        given = build_arguments(case, *draw_arguments(case), self.subject.device)
         with observe_step(EARLIER_CALL, case.dtype), case.grad_mode.enter():
             returned = (through or self.module)(*given.positional)
         self.keep_memory(returned)
@@ -142,8 +141,7 @@ class PreparedLayer:
     def call_wrongly(self) -> None:
         """Call the module with too many features, and ignore the exception if there is one."""
         case = self.case.replace(input_size=2 * self.case.config.input_size)
-        values = draw_values(case)
-        given = build_arguments(case, values.input, values.initial, self.subject.device)
+        given = build_arguments(case, *draw_arguments(case), self.subject.device)
         with suppress(Failure), observe_step(EARLIER_CALL), case.grad_mode.enter():
             self.module(*given.positional)
 

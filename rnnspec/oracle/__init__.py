@@ -11,7 +11,7 @@ from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.layers import Array
 from rnnspec.oracle.problem import Bound, Problem, Trace
 from rnnspec.oracle.rounding import AUTOCAST, FLOAT32_SUMS, ROUNDINGS, Rounding
-from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION, SMALL_ERROR
+from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION, SMALL_ERROR, SUMMED
 from rnnspec.oracle.stack import run_layers
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "REPEATED_PREDICTION",
     "ROUNDINGS",
     "SMALL_ERROR",
+    "SUMMED",
     "Array",
     "Bound",
     "Certificate",

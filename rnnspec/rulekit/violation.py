@@ -178,6 +178,18 @@ def is_visible(case: Case, got: Array, expected: Array, threshold: float = oracl
     return not bool((error <= visible * scale).all())
 
 
+def is_visible_gradient(case: Case, got: Array, expected: Array) -> bool:
+    """Return whether a gradient differs by so much that a bound has to decide."""
+    if not is_visible(case, got, expected):
+        return False
+    if case.dtype.is_half:
+        return True
+    error = measure_distance(got, expected).max(initial=0.0)
+    largest = np.abs(expected).max(initial=1.0)
+    is_summed = error <= oracle.COARSE * case.dtype.roundoff * largest
+    return not is_summed or is_visible(case, got, expected, oracle.SUMMED)
+
+
 def assert_identical(
     quantity: str,
     got: Array,

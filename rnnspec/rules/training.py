@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.relations import make_second_call
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.carried_states import (
@@ -103,10 +105,16 @@ def learned_state(observation: Observation) -> None:
     found = differentiate_learned_state(second)
     samples, roundoff = second.case.batch, second.case.dtype.roundoff
     initial = second.case.config.kind_data.initial
-    each, bound = (
-        np.concatenate([gradients[name] for name in initial], axis=-1)
-        for gradients in (second.expected.gradients, second.expected.gradient_bound)
-    )
+
+    def join(gradients: Mapping[str, Array]) -> Array:
+        return np.concatenate([gradients[name] for name in initial], axis=-1)
+
+    def bound_sum() -> Array:
+        bound = join(second.expected.gradient_bound)
+        terms = bound + 2 * samples * roundoff * (np.abs(each) + bound)
+        return np.asarray(terms.sum(axis=1, keepdims=True))
+
+    each = join(second.expected.gradients)
     assert_close(
         second,
         f"gradient of the parameter that {' and '.join(initial)} are computed from"
@@ -114,9 +122,7 @@ def learned_state(observation: Observation) -> None:
         else "gradient of the parameter that h_0 is computed from",
         found,
         each.sum(axis=1, keepdims=True),
-        lambda: (bound + 2 * samples * roundoff * (np.abs(each) + bound)).sum(
-            axis=1, keepdims=True
-        ),
+        bound_sum,
         write_learned_state_snippet(second.case),
     )
 
