@@ -16,7 +16,7 @@ from rnnspec.rulekit.assertions.float32_sums import assert_accurate_gradients
 from rnnspec.rulekit.assertions.relations import assert_all_expected, is_right
 from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.snippets.float32_sums import compare_errors
-from rnnspec.rulekit.violation import Violation
+from rnnspec.rulekit.violation import Violation, is_visible_gradient
 from rnnspec.selftest.lstm import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
@@ -88,3 +88,34 @@ def test_random_results_do_not_prove_that_gradients_are_wrong() -> None:
     assert case.is_random
     with pytest.raises(Violation, match="times what rounding can explain"):
         assert_gradients(random, random.gradients, random.expected, ["input"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error", "is_visible"),
+    [
+        (DType.FLOAT32, 1000.0, False),
+        (DType.FLOAT32, 3000.0, True),  # more than SUMMED of its own size
+        (DType.FLOAT64, 1000.0, False),
+        (DType.FLOAT64, 3000.0, True),
+        (DType.FLOAT16, 100.0, True),
+    ],
+    ids=str,
+)
+def test_small_sums_beside_large_ones_are_screened_by_the_largest(
+    dtype: DType, error: float, *, is_visible: bool
+) -> None:
+    case = LSTM.replace(dtype=dtype)
+    expected = np.array([1.0, 256.0])
+    got = np.array([1.0 + error * dtype.roundoff, 256.0])
+    assert is_visible_gradient(case, got, expected) is is_visible
+    alone = is_visible_gradient(case, got[:1], expected[:1])
+    assert alone, "without a large element, an error above COARSE needs a bound"
+
+
+@pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.FLOAT64], ids=str)
+def test_errors_of_gradients_that_no_rounding_explains_are_reported(dtype: DType) -> None:
+    right = observe(nn.LSTM, LSTM.replace(dtype=dtype))
+    found = {name: array.copy() for name, array in right.gradients.items()}
+    found["weight_hh_l0"][0, 0] += 1e5 * dtype.roundoff
+    with pytest.raises(Violation, match="gradient of weight_hh_l0"):
+        assert_gradients(right, found, right.expected, ["weight_hh_l0"])
