@@ -9,7 +9,15 @@ import torch
 
 from rnnspec.cases.axes import EarlierCalls, Feature, Mode, ModuleUses, ParameterUpdates, PriorUse
 from rnnspec.cases.case import Case
-from rnnspec.cases.conditions import Condition, has_predictable_results, has_value, one_in
+from rnnspec.cases.conditions import (
+    Condition,
+    has_exact_values,
+    has_predictable_results,
+    has_value,
+    has_wide_dtype,
+    is_training,
+    one_in,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
@@ -66,6 +74,8 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     "use.serialisation.weights-only",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(22),
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.names"),
+    # Rounded entries show only if the numbers have more digits than 16 bits hold.
+    spans=tuple(mode & has_wide_dtype & ~has_exact_values for mode in (is_training, ~is_training)),
     program=SAVED_STATE_DICT,
 )
 def state_dict(observation: Observation) -> None:

@@ -322,14 +322,17 @@ def test_the_last_steps_are_those_of_each_sequence() -> None:
 def test_every_way_of_freezing_is_drawn() -> None:
     values = draw_values(STACK)
     drawn = [choose_frozen_tensors(STACK.replace(seed=seed), values) for seed in range(60)]
-    assert {len(usual) for usual, _, _ in drawn} == {1, 2, 4, 8, 16, 18}
-    assert {tuple({"input", "h_0"} - set(others)) for _, _, others in drawn} == {
+    assert {len(usual) for usual, *_ in drawn} == {1, 2, 4, 8, 16, 18}
+    assert {tuple({"input", "h_0"} - set(others)) for *_, others in drawn} == {
         ("input",),
         ("h_0",),
     }
     pairs = itertools.permutations(["input", "h_0", *values.weights], 2)
+    # By chance, half of the cases freeze one tensor of a pair without the other: 30 of 60, with a
+    # standard deviation of 3.9.
     assert all(
-        any(one in some and other not in some for _, some, _ in drawn) for one, other in pairs
+        sum(any(one in each and other not in each for each in calls[1:3]) for calls in drawn) > 10
+        for one, other in pairs
     )
 
 
