@@ -476,6 +476,12 @@ def test_a_program_assigns_the_entries_as_the_rule_does() -> None:
         ),
         pytest.param("gru", "errors.leave-no-trace", ["LayoutLostOnError"], id="next call"),
         pytest.param(
+            "rnn-cell",
+            "errors.leave-no-trace",
+            ["RefusedCallLeavesMark"],
+            id="initial state of the next call",
+        ),
+        pytest.param(
             "rnn",
             "gradients.float32-sums",
             ["GivenStateCut", "SummedLossReadOnce"],

@@ -15,7 +15,7 @@ from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import has_same_bits
 from rnnspec.rulekit.assertions.results import assert_results
 from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
-from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import BOTH, CALL_LAYER, name_sample_axes
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
@@ -37,8 +37,11 @@ except Exception:
     pass
 assert before == read_state()
 assert all(map(torch.equal, copies, tensors))""")
-WITHOUT_BATCH = Snippet("given = (x.select({axis}, 0),)")
-WITH_BATCH = Snippet("given = (x.unsqueeze({axis}),)")
+IN_OTHER_LAYOUT = Snippet(
+    """initial = [map_states(lambda state: state.{there}({states}), each) for each in given[1:]]
+given = (x.{there}({axis}), *initial)""",
+    (Helper.MAP_STATES,),
+)
 
 
 def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
@@ -46,9 +49,11 @@ def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
     case = observation.case
     snippet = NO_SIDE_EFFECTS.format(arguments=call)
     if _is_switched(observation):
-        batched = case.replace(layout=Layout.BATCHED)
-        other = WITHOUT_BATCH if case.is_batched else WITH_BATCH
-        snippet += other.format(axis=name_sample_axes(batched)["axis"])
+        there, first = ("select", ", 0") if case.is_batched else ("unsqueeze", "")
+        axes = name_sample_axes(case)
+        snippet += IN_OTHER_LAYOUT.format(
+            there=there, **{name: f"{axis}{first}" for name, axis in axes.items()}
+        )
     return snippet + (CALL_LAYER if case.is_random else BOTH)
 
 
