@@ -176,7 +176,7 @@ class Comparison:
         """Return what a rule reports for a layer in a case with plain numbers in float64, without
         dropout and earlier use, if it does: so the programs of reports are written.
         """
-        finding = self.find(rule, name, FEW)
+        finding = self.find(rule, name, MANY)
         for field in ("prior_use", "dtype", "dropout", "distribution"):
             if finding is not None:
                 case = LayerCaseSpace().change_field(finding.case, field, AXIS[field].simplest)
