@@ -79,15 +79,14 @@ class Inputs:
             ).to(x)
         return changed
 
-    def plant_nan(self, x: Tensor, sample: int, position: int) -> Tensor:
-        """Return a copy of x with NaN features, or the token id `nan_id`, at a position.
+    def plant_nan(self, x: Tensor, samples: slice, positions: slice) -> Tensor:
+        """Return a copy of x with NaN features, or the token id `nan_id`, at positions of samples.
 
         The caller has to set the embedding of that id to NaN.
         """
         changed = x.clone()
-        changed[self.index_of(sample, position)] = (
-            self.nan_id if self.interface.takes_tokens else float("nan")
-        )
+        index = (samples, positions) if self.interface.batch_first else (positions, samples)
+        changed[index] = self.nan_id if self.interface.takes_tokens else float("nan")
         return changed
 
     def index_of(self, sample: int, position: int) -> tuple[int, int]:

@@ -149,7 +149,7 @@ def measure_reach(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> 
     """Measure the reach for a single input, drawn with the seed.
 
     Changes every position of every sample once, replaces it by NaN once, and computes a gradient
-    per sample.
+    per sample. If the samples are independent, NaN replaces a position in all of them at once.
     """
     inputs = reader.inputs
     x = isolated.cast_input(inputs.draw(seed))
@@ -160,9 +160,10 @@ def measure_reach(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> 
             for sample in range(inputs.batch)
             for position in range(inputs.steps)
         ]
-    total = parts[0]
-    for part in parts[1:]:
-        total = total | part
+        total = parts[0]
+        for part in parts[1:]:
+            total = total | part
+        total.nan = _measure_nan(isolated, reader, x, unchanged[0], total.samples)
     return total | _measure_gradients(isolated, reader, x, total)
 
 
@@ -177,12 +178,6 @@ def _measure_position(
     inputs, every_step = reader.inputs, reader.every_step
     changed = inputs.change_position(x, sample, position, seed=sample + position)
     reach = _make_empty_reach(reader, unchanged[0])
-    with suppress_failures():  # some models refuse NaN
-        with_nan, _ = reader.read_columns(
-            isolated, inputs.plant_nan(x, sample, position), *_list_nan_installers(inputs, x)
-        )
-        is_new_nan = with_nan.isnan() & ~unchanged[0].isnan()
-        reach.nan[position] = _reduce_columns(is_new_nan, sample, every_step)
     try:
         columns, prediction = reader.read_columns(isolated, changed)
     except Ended:
@@ -199,6 +194,38 @@ def _measure_position(
     reach.samples[sample] = differs
     reach.values[position] = reach.changed[position] if every_step else differs[sample]
     return reach
+
+
+def _measure_nan(
+    isolated: IsolatedModel, reader: ReadoutReader, x: Tensor, unchanged: Tensor, mixed: Tensor
+) -> Tensor:
+    """Return which columns a NaN at a position reaches (P, C), from the columns of the input and
+    the samples that a change reaches (N, N).
+    """
+    inputs = reader.inputs
+
+    def find_nan(samples: slice, positions: slice) -> Tensor | None:
+        found = None
+        with suppress_failures():  # some models refuse NaN
+            with_nan, _ = reader.read_columns(
+                isolated, inputs.plant_nan(x, samples, positions), *_list_nan_installers(inputs, x)
+            )
+            found = with_nan.isnan() & ~unchanged.isnan()
+        return found
+
+    others = ~torch.eye(inputs.batch, dtype=torch.bool)
+    first = find_nan(slice(1), slice(None))
+    # A product with a mask lets NaN into other samples, but no change.
+    is_apart = not (mixed & others).any() and first is not None and not first[1:].any()
+    groups = [range(inputs.batch)] if is_apart else [range(i, i + 1) for i in range(inputs.batch)]
+    reached = _make_empty_reach(reader, unchanged).nan
+    for group in groups:
+        for position in range(inputs.steps):
+            found = find_nan(slice(group.start, group.stop), slice(position, position + 1))
+            if found is not None:
+                for sample in group:
+                    reached[position] |= _reduce_columns(found, sample, reader.every_step)
+    return reached
 
 
 def _mark_read(reach: Reach, position: int) -> Reach:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -275,7 +275,10 @@ def keep_random_numbers() -> Iterator[None]:
 
     Devices whose generators cannot be forked are left out.
     """
-    python, numpy = random.getstate(), np.random.get_state()
+    python = random.getstate()
+    name, key, *position = cast(tuple[Any, ...], np.random.get_state())
+    # NumPy reads the key one number at a time: 0.11 ms from an array, 0.005 from a list.
+    numpy: Any = (name, key.tolist(), *position)
     try:
         with ExitStack() as stack:
             stack.enter_context(fork_generators("cpu"))

@@ -146,6 +146,20 @@ def test_a_zero_times_nan_is_no_proof() -> None:
     assert "undecided" in format_readout_map(readout)
 
 
+def test_nan_of_another_sample_is_not_taken_for_the_own() -> None:
+    class MaskedNeighbour(LastStep):
+        def embed(self, tokens: Tensor) -> Tensor:
+            embedded = super().embed(tokens)
+            self.neighbour = embedded[:, 0].roll(1, 0)
+            return embedded[:, 1:]
+
+        def read(self, output: Tensor, states: Tensor) -> Tensor:
+            return output[:, -1] + 0 * self.neighbour.sum(-1, keepdim=True)
+
+    readout = measure_readout(MaskedNeighbour())
+    assert [any(row) for row in readout.nan] == [False, True, True, True, True]
+
+
 def test_replacing_nan_does_not_hide_a_change() -> None:
     class Cleaned(LastStep):
         def read(self, output: Tensor, states: Tensor) -> Tensor:
