@@ -26,28 +26,27 @@ _GETTERS = [(itemgetter(*names), vars(module)) for module, names in WATCHED]
 _NAMES = [f"{module.__name__}.{name}" for module, names in WATCHED for name in names]
 
 
-class ReplaceableFunctions(tuple[Any, ...]):
-    """The watched functions at one time; None for a function that is missing."""
+class ReplaceableFunctions(tuple[tuple[Any, ...], ...]):
+    """The watched functions of each module at one time; None for a function that is missing."""
 
     __slots__ = ()
 
     def describe_change(self, later: ReplaceableFunctions) -> str:
         """Return the names of the functions that differ later, to follow the setting's name."""
-        pairs = zip(_NAMES, self, later, strict=True)
+        pairs = zip(_NAMES, chain(*self), chain(*later), strict=True)
         return f": {', '.join(name for name, old, new in pairs if old is not new)}"
 
 
 def read_functions() -> ReplaceableFunctions:
     """Return the current watched functions."""
     try:
-        return ReplaceableFunctions(chain.from_iterable([get(owned) for get, owned in _GETTERS]))
+        return ReplaceableFunctions([get(owned) for get, owned in _GETTERS])
     except KeyError:  # a function was deleted
         owners = [(vars(module).get, names) for module, names in WATCHED]
-        return ReplaceableFunctions([get(name) for get, names in owners for name in names])
+        return ReplaceableFunctions([tuple(map(get, names)) for get, names in owners])
 
 
 def write_functions(functions: ReplaceableFunctions) -> None:
     """Restore functions that were read before."""
-    remaining = iter(functions)
-    for module, names in WATCHED:
-        vars(module).update(zip(names, remaining, strict=False))
+    for (module, names), read in zip(WATCHED, functions, strict=True):
+        vars(module).update(zip(names, read, strict=True))

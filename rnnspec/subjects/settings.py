@@ -37,9 +37,11 @@ def _read_numpy_errors() -> tuple[tuple[str, str], ...]:
 
 def _watch_cudnn(name: str) -> Setting:
     """Return the setting for a flag of cuDNN."""
+    # The flag is a property of a module, which takes ten times as long as the function it calls.
+    getter = getattr(vars(type(torch.backends.cudnn)).get(name), "getter", None)
     return Setting(
         f"cudnn.{name}",
-        lambda: getattr(torch.backends.cudnn, name),
+        getter or (lambda: getattr(torch.backends.cudnn, name)),
         lambda value: setattr(torch.backends.cudnn, name, value),
     )
 
