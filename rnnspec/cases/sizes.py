@@ -156,8 +156,9 @@ def sizes(
         rows = len(kind.gates) * drawn["hidden_size"]
         drawn[one] = {**drawn, "states": states, "rows": rows}[other]
     if row.get("prior_use") is EarlierCalls.OTHER_BATCH:
-        # Sequences can end at different steps only if there are two sequences and two steps.
-        drawn |= {name: max(2, drawn[name]) for name in ("batch", "steps")}
+        # Only with two sequences of several steps can an earlier call have other lengths that have
+        # the same sum.
+        drawn |= {"batch": max(2, drawn["batch"]), "steps": max(4, drawn["steps"])}
     if not row["layout"].is_batched:
         drawn["batch"] = 1
     if kind.is_cell:

@@ -21,6 +21,7 @@ from rnnspec.cases.axes import (
     Mode,
     ModuleUses,
 )
+from rnnspec.cases.axes.prior_use.calls import redistribute_lengths
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_examples
 from rnnspec.cases.plan import Scope
@@ -150,6 +151,12 @@ def test_the_text_of_a_value_is_the_same_as_the_value(name: str, member: Choice)
     )
     assert from_text == from_member
     assert {case.get_choice(name) for case in from_text} == {member}
+
+
+def test_an_earlier_call_can_have_other_lengths_with_the_same_sum() -> None:
+    other_batch = EarlierCalls.OTHER_BATCH
+    for case in draw_examples(strategies.cases(prior_use=other_batch, layout=Layout.PACKED), 30, 0):
+        assert sorted(redistribute_lengths(case.lengths)) != sorted(case.lengths)
 
 
 def test_every_value_of_every_axis_can_be_fixed_as_text() -> None:

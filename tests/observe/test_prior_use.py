@@ -321,9 +321,9 @@ def test_lengths_are_spread(steps: int, batch: int, expected: tuple[int, ...]) -
         (Layout.BATCHED, EVEN + 1, [(12, 3)]),
         (Layout.BATCHED, EVEN + 2, [(4, 2, 3), (12, 3)]),
         (Layout.PACKED, EVEN, [(22, 3), (10, 3)]),
-        (Layout.PACKED, EVEN + 1, [(6, 5, 3)]),
+        (Layout.PACKED, EVEN + 1, [(10, 3), (6, 5, 3)]),
         (Layout.PACKED, EVEN + 2, [(8, 3), (10, 3)]),
-        (Layout.PACKED, EVEN + 3, [(4, 2, 3)]),
+        (Layout.PACKED, EVEN + 3, [(10, 3), (4, 2, 3)]),
     ],
     ids=str,
 )

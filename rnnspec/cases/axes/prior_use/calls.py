@@ -117,17 +117,19 @@ def _list_other_batches(case: Case) -> list[CaseChanges]:
     """Return the changes of the earlier calls: the sizes, and the layout or the lengths.
 
     Before a padded call, the last is a packed call in the same sizes, from which a layer could keep
-    the ends of the sequences. Before a packed call, an earlier call has other lengths or is padded.
+    the ends of the sequences. Before a packed call, an earlier call has other lengths with the same
+    count and sum; in half of the cases, the last is padded.
     """
     other = _choose_other_sizes(case)
     if not case.is_packed:
         lengths = spread_lengths(case.steps, case.batch)
         packed = {"layout": Layout.PACKED, "lengths": lengths}
         return [packed] if takes_second_way(case) else [other, packed]
-    if takes_second_way(case):
-        return [{"layout": Layout.BATCHED, **other}]
     lengths = redistribute_lengths(case.lengths)
-    return [other, {"lengths": lengths, "steps": max(lengths)}]
+    packed = {"lengths": lengths, "steps": max(lengths)}
+    return (
+        [packed, {"layout": Layout.BATCHED, **other}] if takes_second_way(case) else [other, packed]
+    )
 
 
 def list_changes_of_layout(case: Case) -> list[CaseChanges]:
