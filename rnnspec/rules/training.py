@@ -299,10 +299,10 @@ def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
     In a second call, the input and `h_0`, all parameters of a kind or of a layer, a single
-    parameter, all parameters, or all tensors have `requires_grad=False`; in a third call, each
-    tensor or not, by chance; in a fourth call, the tensors that were not frozen in the third; in a
-    fifth call, all but the input or a single initial state. The other gradients are compared with
-    the reference; if there are no others, no result may require a gradient.
+    parameter, all parameters, or all tensors have `requires_grad=False`; in a third call, one
+    tensor of each pair, such as the two biases; in a fourth call, the others; in a fifth call, all
+    but the input or a single initial state. The other gradients are compared with the reference; if
+    there are no others, no result may require a gradient.
 
     Catches a frozen parameter that stops all gradients, weight gradients that are lost if the input
     requires none, calls that unfreeze parameters, and results that always require gradients.

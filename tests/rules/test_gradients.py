@@ -334,6 +334,8 @@ def test_every_way_of_freezing_is_drawn() -> None:
         sum(any(one in each and other not in each for each in calls[1:3]) for calls in drawn) > 10
         for one, other in pairs
     )
+    for one, other in itertools.permutations(["bias_ih_l1", "bias_hh_l1"]):
+        assert all(any(one in each and other not in each for each in calls[1:3]) for calls in drawn)
 
 
 def test_gradients_that_would_overflow_if_doubled_are_not_accumulated() -> None:

@@ -29,7 +29,8 @@ from rnnspec.subjects.subject import observe_step
 
 # Zeros would look like no initial state, so cases without states use this value.
 STATE_OFFSET = 0.5
-CALLS_PER_CASE = 2
+CALLS_PER_CASE = 4
+"""Invalid calls of a kind in a case; with 2, quick missed states without samples for two kinds."""
 OWN_LAYER_IN = 4
 """If the layer of a case is fresh, each kind of invalid calls has a new layer in 1 of 4 cases."""
 OTHER_DTYPES = (torch.int64, torch.bool, torch.complex64)
