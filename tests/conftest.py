@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import hypothesis
@@ -28,6 +30,9 @@ os.environ.setdefault("RNNSPEC_JOBS", "1")
 os.environ.pop("GITHUB_ACTIONS", None)
 
 
+SLOW = re.compile(r"mark\.(mostly_)?slow\b")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that choose among the slow tests."""
     parser.addoption(
@@ -44,6 +49,26 @@ def pytest_report_header() -> str:
     """Return the version under test, and the folder it was imported from."""
     folder = Path(rnnspec.__file__).parent
     return f"rnnspec {rnnspec.__version__} from {folder}, torch {torch.__version__}"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out most modules if a sample of the slow tests is asked for: all of them take 10 s."""
+    sample = config.getoption("--slow-sample")
+    if not sample or not collection_path.match("test_*.py"):
+        return None
+    count, _, seed = sample.partition(":")
+    folders = tuple(config.rootpath / each for each in config.getini("testpaths"))
+    return collection_path not in choose_modules(folders, int(count), seed) or None
+
+
+@lru_cache
+def choose_modules(folders: tuple[Path, ...], count: int, seed: str) -> set[Path]:
+    """Return modules with slow tests, several for each of `count` tests: the tests of some take
+    minutes.
+    """
+    found = (path for folder in folders for path in folder.rglob("test_*.py"))
+    modules = sorted(path for path in found if SLOW.search(path.read_text("utf-8")))
+    return set(random.Random(seed).sample(modules, min(4 * count, len(modules))))
 
 
 @pytest.hookimpl(tryfirst=True)

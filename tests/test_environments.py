@@ -18,7 +18,7 @@ from check_jsonschema import main as check_schema
 from click.testing import CliRunner
 
 from rnnspec.cli.check import check
-from tests.conftest import choose_slow_tests
+from tests.conftest import choose_modules, choose_slow_tests
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -192,6 +192,16 @@ def test_a_sample_has_one_slow_test_each_of_as_many_modules() -> None:
     assert all(item.get_closest_marker("slow") is slow for sample in samples for item in sample)
     assert len({tuple(map(id, sample)) for sample in samples}) > 15
     assert len(choose_slow_tests(items, 9, "0")) == 5
+
+
+def test_a_sample_comes_from_modules_with_slow_tests(tmp_path: Path) -> None:
+    for number in range(20):
+        mark = ("@pytest.mark.slow", "@pytest.mark.mostly_slow", "# slow")[number % 3]
+        (tmp_path / f"test_{number}.py").write_text(f"{mark}\ndef test(): ...")
+    samples = [choose_modules((tmp_path,), 2, str(seed)) for seed in range(20)]
+    assert {len(sample) for sample in samples} == {8}
+    names = {int(path.stem.removeprefix("test_")) for sample in samples for path in sample}
+    assert names == {number for number in range(20) if number % 3 < 2}
 
 
 def test_every_slow_test_is_in_one_part_of_the_scheduled_workflow() -> None:
