@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -36,7 +35,7 @@ from rnnspec.inference.trial import (
 )
 from rnnspec.inference.verify import Mismatch, find_difference, find_difference_in_any
 from rnnspec.oracle import Array
-from rnnspec.subjects.devices import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers, read_numpy_generator
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
@@ -140,8 +139,7 @@ def _examine_generators(adapter: Adapter, config: Config, dtype: torch.dtype) ->
 
 
 def _read_generators() -> tuple[Any, ...]:
-    _, key, *rest = cast(tuple[Any, ...], np.random.get_state())
-    return torch.get_rng_state().tolist(), random.getstate(), key.tolist(), *rest
+    return torch.get_rng_state().tolist(), random.getstate(), *read_numpy_generator()
 
 
 def _examine_training(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import equal  # bound at import, since a subject may replace torch.equal
 from torch.nn.utils.rnn import PackedSequence
@@ -26,7 +25,7 @@ from rnnspec.observe.tensors import (
 )
 from rnnspec.oracle import Array
 from rnnspec.subjects import settings
-from rnnspec.subjects.devices import blame_device, read_generator_states
+from rnnspec.subjects.devices import blame_device, read_generator_states, read_numpy_generator
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.steps import CALL, MAKING_TENSORS
 from rnnspec.subjects.subject import observe_step
@@ -44,12 +43,10 @@ class Surroundings:
     @classmethod
     def read(cls, device: torch.device) -> Surroundings:
         """Return the current surroundings of a call on a device."""
-        # The key changes only after 624 words, but the position in it with every draw.
-        _, key, *rest = cast(tuple[Any, ...], np.random.get_state())
         return cls(
             read_generator_states(device),
             random.getstate(),
-            (key.tobytes(), *rest),
+            read_numpy_generator(),
             settings.read_settings(),
         )
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from textwrap import shorten
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -269,6 +269,13 @@ def fork_generators(device: str | torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[place.index], device_type=place.type)
 
 
+def read_numpy_generator() -> tuple[Any, ...]:
+    """Return the state of NumPy's global generator, which may be of any kind, for comparisons."""
+    state: Any = np.random.get_state(legacy=False)
+    values = (*state["state"].values(), *(each for name, each in state.items() if name != "state"))
+    return tuple(each.tobytes() if isinstance(each, np.ndarray) else each for each in values)
+
+
 @contextmanager
 def keep_random_numbers() -> Iterator[None]:
     """Restore the generators of Python, NumPy, the CPU, and used devices when the context exits.
@@ -276,9 +283,10 @@ def keep_random_numbers() -> Iterator[None]:
     Devices whose generators cannot be forked are left out.
     """
     python = random.getstate()
-    name, key, *position = cast(tuple[Any, ...], np.random.get_state())
-    # NumPy reads the key one number at a time: 0.11 ms from an array, 0.005 from a list.
-    numpy: Any = (name, key.tolist(), *position)
+    numpy: Any = np.random.get_state(legacy=False)
+    if "key" in numpy["state"]:
+        # NumPy reads the key one number at a time: 0.11 ms from an array, 0.005 from a list.
+        numpy["state"]["key"] = numpy["state"]["key"].tolist()
     try:
         with ExitStack() as stack:
             stack.enter_context(fork_generators("cpu"))

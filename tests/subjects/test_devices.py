@@ -32,6 +32,7 @@ from rnnspec.subjects.devices import (
     find_own_seeder,
     find_streams,
     keep_random_numbers,
+    read_numpy_generator,
     seed_torch,
 )
 from rnnspec.subjects.subject import TorchSubject
@@ -199,13 +200,23 @@ def test_streams_are_found_by_the_module_of_the_device() -> None:
     assert not any(find_streams(each) for each in ("cpu", "meta"))
 
 
-def test_the_random_numbers_of_the_caller_are_kept() -> None:
-    with keep_random_numbers():
-        expected = torch.rand(3).tolist(), random.random(), np.random.random()
-        seed_torch(7, "cpu")
-        random.seed(7)
-        np.random.seed(7)
-    assert (torch.rand(3).tolist(), random.random(), np.random.random()) == expected
+@pytest.mark.parametrize("kind", [np.random.MT19937, np.random.PCG64, np.random.Philox])
+def test_the_random_numbers_of_the_caller_are_kept(kind: Any) -> None:
+    own: Any = np.random  # numpy types only a part of the module
+    before = own.get_bit_generator()
+    own.set_bit_generator(kind(5))
+    try:
+        with keep_random_numbers():
+            state = read_numpy_generator()
+            assert read_numpy_generator() == state
+            expected = torch.rand(3).tolist(), random.random(), np.random.random()
+            assert read_numpy_generator() != state
+            seed_torch(7, "cpu")
+            random.seed(7)
+        assert read_numpy_generator() == state
+        assert (torch.rand(3).tolist(), random.random(), np.random.random()) == expected
+    finally:
+        own.set_bit_generator(before)
 
 
 def test_a_device_that_torch_cannot_seed_is_seeded_by_its_own_package(
