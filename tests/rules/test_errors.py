@@ -24,7 +24,6 @@ from rnnspec.rulekit.rejections.calls import (
 )
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
-from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules import test_cell_state
@@ -295,8 +294,7 @@ def test_an_effect_of_valid_calls_is_no_side_effect_of_rejected_calls() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_state_without_samples_is_tried_in_every_case(seed: int) -> None:
-    layer = find_bank("rnn").bugs["FlatStateAccepted"]
-    observation = Observation(TorchSubject(resolve_target(layer)), make_case(seed=seed))
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), make_case(seed=seed))
     shapes = [each.description for each in calls.list_wrong_state_ranks(observation)]
     assert "an h_0 of shape (1, 4) instead of (1, 3, 4)" in shapes
 

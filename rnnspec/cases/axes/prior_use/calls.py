@@ -127,9 +127,8 @@ def _list_other_batches(case: Case) -> list[CaseChanges]:
         return [packed] if takes_second_way(case) else [other, packed]
     lengths = redistribute_lengths(case.lengths)
     packed = {"lengths": lengths, "steps": max(lengths)}
-    return (
-        [packed, {"layout": Layout.BATCHED, **other}] if takes_second_way(case) else [other, packed]
-    )
+    padded = {"layout": Layout.BATCHED, **other}
+    return [packed, padded] if takes_second_way(case) else [other, packed]
 
 
 def list_changes_of_layout(case: Case) -> list[CaseChanges]:
