@@ -38,6 +38,13 @@ def test_finding_holds_for_another_target(report: Path, capsys: pytest.CaptureFi
     assert f"torch.nn:RNN: {RULE} holds on this case." in capsys.readouterr().out
 
 
+def test_options_of_a_whole_run_are_refused(
+    report: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(["replay", str(report), RULE, "--cases", "3"]) == 2
+    assert "no option --cases" in capsys.readouterr().err
+
+
 def test_debugger_stops_where_the_rule_fails(
     report: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

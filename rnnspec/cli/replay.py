@@ -38,13 +38,20 @@ Examples:
 TARGET = "Use this target in place of the target in the report."
 FORCE = "Replace files of the same names that are there already."
 PDB = "Stop in the debugger where the rule fails; the target then runs in this process."
+OF_A_RUN = frozenset(
+    {
+        *("profile", "cases", "seed", "rules", "dtype", "sizes", "fewest", "parts"),
+        *("strict", "strict_accuracy", "fail_fast"),
+    }
+)
+"""The options of a check that choose its cases and rules, or decide its verdict."""
 
 
 @click.command(short_help="Check a fault of a report again.", epilog=REPLAY_EPILOG)
 @click.argument("report")
 @click.argument("id")
 @click.option("--target", metavar="TARGET", help=TARGET)
-@add_options(CheckOptions)
+@add_options(CheckOptions, without=OF_A_RUN)
 @add_isolation
 @click.option("--pdb", "is_debugged", is_flag=True, help=PDB)
 def replay(
@@ -60,8 +67,8 @@ def replay(
     """Check the fault ID of REPORT again.
 
     REPORT is a file that you wrote with 'rnnspec check --json'. ID is the rule that names the
-    finding; the rule is checked again on the smallest case in the report. Repeat the options that
-    you gave to the check, such as --arg and --adapt.
+    finding; the rule is checked again on the smallest case in the report. Repeat the options about
+    the target that you gave to the check, such as --arg, --kind and --adapt.
     """
     from rnnspec.api.replay import find_finding
 
