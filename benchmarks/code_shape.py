@@ -1,13 +1,18 @@
 """Compare the shape of this project's code with that of structlog and pluggy, in a table.
 
-Run `python -m benchmarks.code_shape`, with `--write` to fill the table in docs/architecture.md.
-Use an environment in which both other packages are installed (`pip install '.[dev]'`).
+Run `python -m benchmarks.code_shape`, with `--write` to fill the tables in docs/architecture.md.
+Use an environment in which both other packages are installed (`pip install '.[dev]'`), and a
+repository with its history: a second table has the lines of each folder in earlier commits.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import io
+import subprocess
+import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +22,21 @@ from benchmarks.tables import add_outputs, format_table, make_parser, write_repo
 
 PACKAGES = ("rnnspec", "structlog", "pluggy")
 PAGE = "architecture.md"
+COMMITS = {"118b80d4": "before", "44e7c26c": "after the redesign", "HEAD": "now"}
+"""The commits whose lines are counted, and their columns."""
+TOPICS = {
+    "known mistakes and the search for faults": ("diagnosis", "mistakes", "reference"),
+    "planted bugs and mutants": ("selftest",),
+    "rules and their programs": ("rules", "rulekit"),
+    "models": ("models", "readout"),
+    "comparing modules, errors at real sizes": ("comparing", "measuring"),
+    "contract, cases, subjects, observations": ("contract", "cases", "subjects", "observe"),
+    "oracle and plain layers": ("oracle", "plain"),
+    "adapters, frameworks, deviations": ("adapters", "inference", "frameworks", "declared"),
+    "running and suites": ("engine", "suites", "isolation", "cluster"),
+    "reports, command, Python, pytest": ("report", "cli", "api", "testing"),
+}
+"""The folders of each row; modules outside them are in the last row, "others"."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -129,13 +149,45 @@ def write_table() -> str:
     return format_table(("", *PACKAGES), rows)
 
 
+def count_folders(commit: str) -> Counter[str]:
+    """Return the lines of each folder of the package in a commit.
+
+    Raises CalledProcessError if the repository does not have the commit.
+    """
+    packed = subprocess.run(
+        ["git", "archive", commit, "rnnspec"],
+        cwd=find_folder("rnnspec").parent,
+        check=True,
+        capture_output=True,
+    ).stdout
+    lines: Counter[str] = Counter()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as files:
+        for each in files:
+            content = files.extractfile(each)
+            if content is not None and each.name.endswith(".py"):
+                lines[each.name.split("/")[1]] += len(content.read().splitlines())
+    return lines
+
+
+def write_folders() -> str:
+    """Return the table of lines by topic and commit in Markdown."""
+    columns = [count_folders(commit) for commit in COMMITS]
+    rows = [
+        (topic, *(sum(lines[name] for name in folders) for lines in columns))
+        for topic, folders in TOPICS.items()
+    ]
+    sums = [sum(lines.values()) for lines in columns]
+    others = [total - sum(row[1 + i] for row in rows) for i, total in enumerate(sums)]
+    return format_table(("lines", *COMMITS.values()), [*rows, ("others", *others), ("all", *sums)])
+
+
 def main() -> None:
-    """Print the table, and store it if asked."""
+    """Print the tables, and store them if asked."""
     parser = make_parser(__doc__)
     add_outputs(parser, PAGE)
     options = parser.parse_args()
-    text = write_table()
-    write_report(options, PAGE, {"code.shape": text}, text)
+    texts = {"code.shape": write_table(), "code.folders": write_folders()}
+    write_report(options, PAGE, texts, texts)
 
 
 if __name__ == "__main__":
