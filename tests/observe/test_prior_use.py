@@ -82,6 +82,15 @@ class Uncopyable(nn.RNN):
         raise ValueError("one only")
 
 
+class KeepsOutput(nn.RNN):
+    """Keeps the output of its last call, so that it cannot be copied after one with gradients."""
+
+    def forward(self, input: Any, hx: torch.Tensor | None = None) -> Any:
+        results = super().forward(input, hx)
+        self.last = results[0]
+        return results
+
+
 def make_subject(factory: Any = nn.RNN) -> TorchSubject:
     return TorchSubject(resolve_target(factory))
 
@@ -217,6 +226,13 @@ def test_a_failure_in_a_prior_use_names_the_step() -> None:
     case = BASE.replace(prior_use=ModuleUses.DEEPCOPIED)
     with pytest.raises(Raised, match=r"^copy\.deepcopy raised ValueError: one only$"):
         _ = Observation(make_subject(Uncopyable), case).call
+
+
+def test_a_layer_is_also_copied_after_a_call_with_gradients() -> None:
+    case = BASE.replace(prior_use=ModuleUses.DEEPCOPIED, grad_mode=GradMode.GRAD, seed=EVEN + 1)
+    with pytest.raises(Raised, match=r"^copy\.deepcopy raised "):
+        _ = Observation(make_subject(KeepsOutput), case).call
+    _ = Observation(make_subject(KeepsOutput), case.replace(seed=EVEN)).call
 
 
 def test_pickling_is_unsupported_for_a_class_that_cannot_be_imported() -> None:

@@ -29,17 +29,23 @@ if TYPE_CHECKING:
 
 def _deepcopy(layer: LayerInPreparation) -> None:
     layer.start()
-    layer.call(grad_mode=GradMode.NO_GRAD)
+    # If a layer keeps a result of a call with gradients, copy.deepcopy refuses its graph.
+    layer.call(**({} if layer.takes_second_way else {"grad_mode": GradMode.NO_GRAD}))
     layer.original = layer.module
     with layer.step("copy.deepcopy"):
         layer.use_module(copy.deepcopy(layer.module))
 
 
+def _write_deepcopy(case: Case) -> Lines:
+    call = "{call}" if takes_second_way(case) else QUIET_CALL
+    return (LOAD, call, "layer = copy.deepcopy(layer)")
+
+
 _DEEPCOPIED = PriorUseMeaning(
     "deepcopied",
-    "called, then deep-copied; the copy is checked",
+    "called, in half of the cases with gradients, then deep-copied; the copy is checked",
     _deepcopy,
-    (LOAD, QUIET_CALL, "layer = copy.deepcopy(layer)"),
+    _write_deepcopy,
     imports=("copy",),
 )
 
