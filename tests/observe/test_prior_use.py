@@ -235,6 +235,28 @@ def test_a_layer_is_also_copied_after_a_call_with_gradients() -> None:
     _ = Observation(make_subject(KeepsOutput), case.replace(seed=EVEN)).call
 
 
+class NotesVersions(nn.RNN):
+    """Notes in every call the version of a parameter, and whether gradients are enabled."""
+
+    def forward(self, input: Any, hx: torch.Tensor | None = None) -> Any:
+        noted = vars(self).setdefault("noted", [])
+        noted.append((self.weight_hh_l0._version, torch.is_grad_enabled()))
+        return super().forward(input, hx)
+
+
+@pytest.mark.parametrize("seed", [EVEN, EVEN + 1])
+def test_without_gradients_no_version_shows_the_last_update(seed: int) -> None:
+    case = BASE.replace(
+        prior_use=ParameterUpdates.TRAINED, grad_mode=GradMode.NO_GRAD, mode=Mode.EVAL, seed=seed
+    )
+    observation = Observation(make_subject(NotesVersions), case)
+    _ = observation.call
+    *earlier, before, checked = vars(observation.prepared.module)["noted"]
+    assert before == checked
+    assert not checked[1]
+    assert earlier[0][0] < checked[0], "the gradient step before it is visible"
+
+
 def test_pickling_is_unsupported_for_a_class_that_cannot_be_imported() -> None:
     class Local(nn.RNN):
         pass

@@ -56,12 +56,19 @@ def _train(layer: LayerInPreparation) -> None:
     if differentiate_state(layer):
         take_gradient_step(parameters)
         layer.module.zero_grad()
+    if not layer.case.grad_mode.builds_graph:
+        layer.call()
     with torch.no_grad():
         for name, parameter in layer.parameters().items():
-            # Writing to `.data` does not increase the version, so a layer that keeps a copy misses
-            # it.
-            updated = parameter.data if layer.takes_second_way else parameter
+            updated = parameter.data if _writes_data(layer.case) else parameter
             updated.copy_(layer.case_weight(name))
+
+
+def _writes_data(case: Case) -> bool:
+    """Return whether the parameters of a case are updated through `.data`."""
+    # Writing to `.data` does not increase the version, so a layer that keeps a copy misses it.
+    # Layers keep copies in calls without gradients above all.
+    return takes_second_way(case) or not case.grad_mode.builds_graph
 
 
 def _locate_state(case: Case) -> tuple[int, ...]:
@@ -85,9 +92,10 @@ def locate_state(case: Case) -> str:
 
 
 def _write_training(case: Case) -> tuple[str, ...]:
-    data = ".data" if takes_second_way(case) else ""
+    data = ".data" if _writes_data(case) else ""
     return (
         f"layer(*given){locate_state(case)}.sum().backward()",
+        *(() if case.grad_mode.builds_graph else ("{call}",)),
         "with torch.no_grad():\n"
         f"    {FOR_EACH_WEIGHT}"
         f"        layer.get_parameter(name){data}.copy_(parameter)",
@@ -97,8 +105,8 @@ def _write_training(case: Case) -> tuple[str, ...]:
 
 _TRAINED = PriorUseMeaning(
     "trained",
-    "called and differentiated, then its parameters were updated in place, in half of the cases "
-    "through .data",
+    "called and differentiated, then its parameters were updated in place, in half of the cases, "
+    "and in those without gradients, through .data",
     _train,
     _write_training,
 )
