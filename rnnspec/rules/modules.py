@@ -151,7 +151,7 @@ def deepcopy(observation: Observation) -> None:
     must be frozen, be in the same mode, and keep an attribute that was set on the original.
 
     Catches copies that share parameters, lose constructor arguments, attributes or the mode, or
-    unfreeze parameters, and layers that keep a result with its graph, so that they cannot be copied.
+    unfreeze parameters, and layers that keep a result with its graph, which cannot be copied.
     """
     _fail_only_if_fresh_is_right(observation)
     assert_kept(observation, "copy.deepcopy(layer)")
