@@ -172,13 +172,14 @@ def count_folders(commit: str) -> Counter[str]:
 def write_folders() -> str:
     """Return the table of lines by topic and commit in Markdown."""
     columns = [count_folders(commit) for commit in COMMITS]
+    known = {name for folders in TOPICS.values() for name in folders}
+    others = [name for lines in columns for name in lines.keys() - known]
+    topics = {**TOPICS, "others": {*others}, "all": {*known, *others}}
     rows = [
         (topic, *(sum(lines[name] for name in folders) for lines in columns))
-        for topic, folders in TOPICS.items()
+        for topic, folders in topics.items()
     ]
-    sums = [sum(lines.values()) for lines in columns]
-    others = [total - sum(row[1 + i] for row in rows) for i, total in enumerate(sums)]
-    return format_table(("lines", *COMMITS.values()), [*rows, ("others", *others), ("all", *sums)])
+    return format_table(("lines", *COMMITS.values()), rows)
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def _deepcopy(layer: LayerInPreparation) -> None:
     layer.start()
     # If a layer keeps a result of a call with gradients, copy.deepcopy refuses its graph.
-    layer.call(**({} if layer.takes_second_way else {"grad_mode": GradMode.NO_GRAD}))
+    own = layer.case.grad_mode
+    layer.call(grad_mode=own if layer.takes_second_way else GradMode.NO_GRAD)
     layer.original = layer.module
     with layer.step("copy.deepcopy"):
         layer.use_module(copy.deepcopy(layer.module))
