@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from rnnspec.cases.axes import InitialState
+from rnnspec.cases.axes import InitialState, Mode
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
@@ -55,6 +55,9 @@ WITHOUT_STATES = LikelyCause(
 
 def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
     """Return the cause "results are drawn at random" if they are in most cases, or None."""
+    # The layer may draw a mask for dropout in these cases, and only its place is wrong.
+    if all(each.case.config.dropout and each.case.mode is Mode.TRAIN for each in failing):
+        return None
     # With active dropout, results are random as documented.
     checked = [each for each in failing if not each.case.has_active_dropout][:MOST]
     random = sum(map(_depends_on_generator, checked[:FIRST]))

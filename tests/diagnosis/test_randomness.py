@@ -15,6 +15,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.plain.layer import Plain
 from rnnspec.reference.values import change_values
 from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.checking import make_case
@@ -99,6 +100,15 @@ def test_active_dropout_is_random_as_documented() -> None:
         observe(nn.RNN, num_layers=2, dropout=0.5, mode=Mode.TRAIN, seed=seed) for seed in range(4)
     ]
     assert all(each.case.has_active_dropout for each in cases)
+    assert find_random_results(cases) is None
+
+
+def test_dropout_in_a_single_layer_is_not_called_random_results() -> None:
+    cases = [
+        observe(BUGS["DropsSingleLayer"], dropout=0.5, mode=Mode.TRAIN, seed=seed)
+        for seed in (1, 2)
+    ]
+    assert not any(each.case.has_active_dropout for each in cases)
     assert find_random_results(cases) is None
 
 
