@@ -36,7 +36,7 @@ TOPICS = {
     "running and suites": ("engine", "suites", "isolation", "cluster"),
     "reports, command, Python, pytest": ("report", "cli", "api", "testing"),
 }
-"""The folders of each row; modules outside them are in the last row, "others"."""
+"""The folders of each row; the row "others" has the other modules."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from rnnspec.cases.axes import InitialState, Mode
+from rnnspec.cases.case import Case
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
@@ -55,11 +56,9 @@ WITHOUT_STATES = LikelyCause(
 
 def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
     """Return the cause "results are drawn at random" if they are in most cases, or None."""
-    # The layer may draw a mask for dropout in these cases, and only its place is wrong.
-    if all(each.case.config.dropout and each.case.mode is Mode.TRAIN for each in failing):
-        return None
-    # With active dropout, results are random as documented.
-    checked = [each for each in failing if not each.case.has_active_dropout][:MOST]
+    # A layer may draw a mask for dropout in training mode: with several layers, its results are
+    # random as documented; with one, only the place of the mask is wrong.
+    checked = [each for each in failing if not _may_drop(each.case)][:MOST]
     random = sum(map(_depends_on_generator, checked[:FIRST]))
     if random == 0:
         return None
@@ -71,6 +70,10 @@ def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
     else:
         cause = ALWAYS
     return replace(cause, explained=random, seen=len(checked))
+
+
+def _may_drop(case: Case) -> bool:
+    return case.config.dropout > 0 and case.mode is Mode.TRAIN
 
 
 def _depends_on_generator(observation: Observation) -> bool:
