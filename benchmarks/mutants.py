@@ -64,15 +64,17 @@ products, pure functions, and subclasses that leave the work to torch.
 USES = 60
 """The uses in which each mutant is compared; the first difference ends that."""
 HEAD = (
-    "layer",
     "kind",
+    "layers",
     "mutants",
-    "differ",
+    "break a promise",
     "noticed by quick",
-    "survivors",
+    "differ otherwise",
     "equivalent",
     "invalid",
 )
+NOT_PROMISED = "not promised"
+"""The class of survivors that differ from their layer but keep all promises."""
 SURVIVOR_HEAD = ("class", "reason", "survivors", "for example", "a use that shows it")
 
 
@@ -118,22 +120,25 @@ def check_layer(target: str, number: int, uses: int, log: Path | None) -> Iterat
             yield known[mutant.key]
 
 
-def summarise(found: Sequence[Line]) -> str:
-    """Return a table of how many mutants of each layer differ, and how many of them are noticed."""
+def summarise(found: Sequence[Line], reasons: Sequence[Mapping[str, str]]) -> str:
+    """Return a table of how many mutants of each kind break a promise, and are noticed."""
+    harmless = {each["before"] for each in reasons if each["class"] == NOT_PROMISED}
     rows = []
-    for target in dict.fromkeys(line.target for line in found):
-        lines = [line for line in found if line.target == target]
+    for kind in KINDS.values():
+        lines = [line for line in found if line.kind == kind.name]
         counts = Counter(line.result.outcome for line in lines)
+        survivors = [line for line in lines if line.result.outcome is MutantOutcome.SURVIVOR]
+        otherwise = sum(line.result.before in harmless for line in survivors)
         noticed = sum(number for outcome, number in counts.items() if outcome.is_noticed)
-        differing = noticed + counts[MutantOutcome.SURVIVOR]
+        breaking = noticed + len(survivors) - otherwise
         rows.append(
             (
-                f"`{target}`",
-                KINDS[lines[0].kind].page,
+                kind.page,
+                len({line.target for line in lines}),
                 len(lines),
-                differing,
-                format_share(noticed, differing),
-                counts[MutantOutcome.SURVIVOR],
+                breaking,
+                format_share(noticed, breaking),
+                otherwise,
                 counts[MutantOutcome.EQUIVALENT],
                 counts[MutantOutcome.INVALID],
             )
@@ -180,7 +185,7 @@ def main() -> None:
         ]
     reasons = json.loads((RECORDED / "survivors.json").read_text(encoding="utf-8"))
     texts = {
-        "detection.mutants": summarise(found),
+        "detection.mutants": summarise(found, reasons),
         "detection.survivors": list_survivors(found, reasons),
     }
     write_report(options, PAGE, texts, [line.as_dict() for line in found])

@@ -588,8 +588,9 @@ def test_mutants_are_counted_and_survivors_listed_with_their_reasons() -> None:
     found = [make_line(MutantOutcome.DETECTED), make_line(MutantOutcome.EQUIVALENT)]
     found += [make_line(MutantOutcome.REFUSED), make_line(MutantOutcome.SURVIVOR, "RNN(1, 1): jvp")]
     assert [Line.from_dict(each.as_dict()) for each in found] == found
-    assert "| `mylib:RNN` | nn.RNN | 4 | 3 | 2 of 3 (67 %) | 1 | 1 | 0 |" in summarise(found)
     reasons = [{"before": "x = 1", "class": "not promised", "reason": "No page has it."}]
+    assert "| nn.RNN | 1 | 4 | 3 | 2 of 3 (67 %) | 0 | 1 | 0 |" in summarise(found, [])
+    assert "| nn.RNN | 1 | 4 | 2 | 2 of 2 (100 %) | 1 | 1 | 0 |" in summarise(found, reasons)
     table = list_survivors(found, reasons)
     assert "| not promised | No page has it. | 1 | `mylib:RNN`: `x = 1` becomes `x = 2` |" in table
     assert "RNN(1, 1): jvp" in table

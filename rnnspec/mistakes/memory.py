@@ -54,6 +54,13 @@ def _ignore_strides(tensor: Tensor) -> Tensor:
     return tensor.as_strided(tensor.shape, strides, tensor.storage_offset())
 
 
+def _ignore_gaps(tensor: Tensor) -> Tensor:
+    if tensor.dim() < 3 or tensor.stride(2) != 1 or tensor.stride(0) < tensor.stride(1):
+        return tensor
+    strides = (tensor.size(1) * tensor.stride(1), tensor.stride(1), 1)
+    return tensor.as_strided(tensor.shape, strides, tensor.storage_offset())
+
+
 def _ignore_offset(tensor: Tensor) -> Tensor:
     return tensor.as_strided(tensor.shape, tensor.stride(), 0)
 
@@ -76,6 +83,12 @@ def _is_strided(case: Case) -> bool:
 
 MISREADINGS: tuple[tuple[str, str, Misread, int], ...] = (
     ("contiguous", "is read as if it were contiguous: its strides are ignored", _ignore_strides, 0),
+    (
+        "without-gaps",
+        "is read as rows at equal distances: gaps in a larger tensor are ignored",
+        _ignore_gaps,
+        0,
+    ),
     (
         "from-start",
         "is read from the start of its storage: its offset is ignored",

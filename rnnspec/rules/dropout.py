@@ -348,10 +348,7 @@ def reproducible(observation: Observation) -> None:
     when=is_differentiable & has_known_mask & one_in(2),
     needs=(*NEEDS, Feature.GRADIENTS),
     about=("dropout",),
-    presupposes=(
-        *KNOWN_MASK,
-        *FIRST_GRADIENTS,
-    ),
+    presupposes=(*KNOWN_MASK, *FIRST_GRADIENTS, "gradients.saturated"),
     part=Part.GRADIENTS,
 )
 def backward(observation: Observation) -> None:

@@ -6,6 +6,7 @@ from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     Condition,
+    has_axis_value,
     has_holdable_gates,
     has_initial_state,
     has_known_gradients,
@@ -19,6 +20,7 @@ from rnnspec.cases.conditions import (
     is_packed,
     one_in,
 )
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.gradients import (
@@ -35,6 +37,7 @@ from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.gradients import (
     LATER_CALL,
     LENGTHEN,
+    SATURATE,
     SECOND_BACKWARD,
     SECOND_BACKWARD_OF_ONE_STEP,
 )
@@ -127,9 +130,11 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
 @rule(
     "rnn.gradients.each-result",
     "lstm.gradients.each-result",
+    "lstm-cell.gradients.each-result",
     when=has_known_gradients & one_in(12, 4),
     needs=(*NEEDS, Feature.FINAL_STATE),
     presupposes=(*REPEATED_CALLS,),
+    of_cells="`h_1` can be differentiated without `c_1`.",
 )
 def h_n_alone(observation: Observation) -> None:
     """`h_n` can be differentiated without `output`.
@@ -138,7 +143,7 @@ def h_n_alone(observation: Observation) -> None:
 
     Catches final states that are detached or copied out of the graph, in some directions or in all.
     """
-    assert_differentiable_alone(observation, "h_n")
+    assert_differentiable_alone(observation, observation.case.config.kind_data.name_final("h"))
 
 
 @rule(
@@ -160,6 +165,37 @@ def output_alone(observation: Observation) -> None:
     assert_differentiable_alone(observation, "output")
 
 
+SATURATING = 5000
+"""A factor of plain input, whose sums then exceed 709: exp overflows there, even in float64."""
+
+
+@rule(
+    "rnn.gradients.input",
+    "rnn.gradients.parameters",
+    when=has_known_gradients
+    & has_wide_dtype
+    & has_value(Distribution.PLAIN)
+    & ~has_axis_value("nonlinearity", Nonlinearity.RELU.value)
+    & ~is_packed
+    & one_in(6, 1, of_cells=4),
+    needs=NEEDS,
+    presupposes=(*REPEATED_CALLS, *FIRST_GRADIENTS, "nonlinearity.large"),
+)
+def saturated(observation: Observation) -> None:
+    """Gradients are finite where gates and the nonlinearity are saturated.
+
+    In a second call, the input is 5,000 times as large, so gates are nearly 0 or 1. All gradients
+    are compared with the reference.
+
+    Catches sigmoids and tanh that divide by an exponential: if it overflows, the result can be
+    right, but its derivative is infinity times zero.
+    """
+    second = observation.second_call(input=SATURATING * observation.values.input)
+    found = second.differentiate(second.call, second.result_names)
+    before, names = SATURATE.format(factor=SATURATING), list_gradient_names(second)
+    assert_gradients(second, found, second.expected, names, before=before)
+
+
 @rule(
     "rnn.gradients.input",
     "rnn.recurrence.every-step",
@@ -170,6 +206,7 @@ def output_alone(observation: Observation) -> None:
     needs=NEEDS,
     about=("steps",),
     results=("output",),
+    presupposes=("gradients.saturated",),
 )
 def reach_first_step(observation: Observation) -> None:
     """In a long sequence, the gradient of the last time step reaches the first one.

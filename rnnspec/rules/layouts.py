@@ -229,6 +229,7 @@ def memory_layout(observation: Observation) -> None:
     element or a part of a larger buffer full of NaN; or a single sample or time step is repeated
     with a stride of zero. The results are compared with the reference.
 
-    Catches ignored strides and ignored storage offsets.
+    Catches ignored strides, time steps that are taken to follow each other without a gap, and
+    ignored storage offsets.
     """
     assert_all_expected(observation)

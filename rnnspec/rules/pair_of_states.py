@@ -47,6 +47,7 @@ def gradient_of_c_0(observation: Observation) -> None:
 
 @rule(
     "lstm.gradients.each-result",
+    "lstm-cell.gradients.each-result",
     when=has_cell_state & has_known_gradients & one_in(12, 5),
     needs=(Feature.GRADIENTS, Feature.FINAL_STATE),
     presupposes=(*REPEATED_CALLS,),
@@ -57,9 +58,10 @@ def c_n_alone(observation: Observation) -> None:
 
     In a second call, only `c_n` is differentiated. All gradients are compared with the reference.
 
-    Catches final cell states that are detached or copied out of the graph.
+    Catches final cell states that are detached or copied out of the graph, and a backward pass that
+    needs the gradient of another result.
     """
-    assert_differentiable_alone(observation, "c_n")
+    assert_differentiable_alone(observation, observation.case.config.kind_data.name_final("c"))
 
 
 is_sampled = has_cell_state & one_in(7)

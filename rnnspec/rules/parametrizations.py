@@ -72,6 +72,7 @@ from rnnspec.subjects.subject import observe_step
         "parameters.trainable",
         "parameters.loaded-from-others",
         "modules.replaced-parameters",
+        "modules.dtype-methods",
     ),
 )
 def tied_parameters(observation: Observation) -> None:

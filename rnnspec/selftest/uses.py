@@ -32,7 +32,7 @@ DTYPES = ("float64", "float32", "bfloat16", "float16")
 MOST_ACTIONS = 6
 LAYOUTS = ("batched", "unbatched", "packed", "unsorted")
 STATES = ("none", "random", "zeros", "learned")
-MEMORY = ("contiguous", "transposed", "sliced", "expanded", "offset")
+MEMORY = ("contiguous", "transposed", "sliced", "cut", "expanded", "offset")
 MODES = ("grad", "no_grad", "inference")
 SCALES = (1.0, 0.0, 30.0, 1e4, 1e-30, float("inf"), float("nan"))
 ODD: Mapping[str, tuple[Any, ...]] = {
@@ -366,6 +366,9 @@ def arrange(tensor: Tensor, memory: str) -> Tensor:
         return wide[..., 0]
     if memory == "expanded":
         return tensor[:1].expand_as(tensor)
+    if memory == "cut":
+        axes = tensor.dim()
+        return torch.nn.functional.pad(tensor, [1, 1] * axes)[(slice(1, -1),) * axes]
     if memory == "offset":
         return torch.cat([tensor.new_zeros(1), tensor.flatten()])[1:].view(tensor.shape)
     return tensor

@@ -108,6 +108,7 @@ def test_values_do_not_depend_on_the_memory_layout(memory_layout: MemoryLayout, 
         (MemoryLayout.CONTIGUOUS, True),
         (MemoryLayout.TRANSPOSED, False),
         (MemoryLayout.SLICED, False),
+        (MemoryLayout.CUT, False),
     ],
     ids=str,
 )
@@ -126,6 +127,9 @@ def test_strides_of_memory_layouts() -> None:
     sliced = MemoryLayout.SLICED.lay_out(tensor, None)
     assert (sliced.stride(), sliced.storage_offset()) == ((126, 18, 2), 63 + 9 + 1)
     assert torch.isnan(torch.as_strided(sliced, (1,), (1,), 0)).all()
+    cut = MemoryLayout.CUT.lay_out(tensor, None)
+    assert (cut.stride(), cut.storage_offset()) == ((30, 6, 1), 30 + 6 + 1)
+    assert torch.isnan(torch.as_strided(cut, (1,), (1,), 0)).all()
     offset = MemoryLayout.OFFSET.lay_out(tensor, None)
     assert (offset.stride(), offset.storage_offset()) == ((12, 4, 1), 24)
     expanded = MemoryLayout.EXPANDED.lay_out(tensor[:, :1].expand(2, 3, 4), 1)

@@ -83,6 +83,7 @@ WORDS = {
     "standard": "torch.nn.RNN(4, 8)",
     "step": "layer(*given)",
     "steps": "5",
+    "factor": "5",
     "there": "unsqueeze",
     "tolerance": "1e-09",
     "function": "torch.nn.utils.weight_norm",

@@ -97,6 +97,7 @@ PASSES: Passes = {
         RAGGED,
         make_case(batch_first=True, memory_layout=MemoryLayout.TRANSPOSED),
     ],
+    "gradients.saturated": [STACK, make_case(), make_case(kind="gru"), make_case(kind="lstm")],
     "gradients.reach-first-step": [
         LONG,
         make_case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True),
@@ -195,6 +196,12 @@ FAILS: Fails = [
         "EvalOutputCut",
         make_case(),
         "^output has requires_grad=False; expected True$",
+    ),
+    (
+        "gradients.saturated",
+        "SlopeOverflows",
+        make_case(kind="gru"),
+        "gradient of .* is nan, expected",
     ),
     (
         "gradients.reach-first-step",

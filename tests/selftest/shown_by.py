@@ -83,6 +83,7 @@ SHOWN_BY: dict[str, Probe] = {
     "BatchOfOneSqueezed": probe_call(N=1, state=True),
     "StridesIgnored": probes.probe_strides(probes.exchange_first_axes),
     "StateStridesIgnored": probes.probe_strides(probes.exchange_last_axes, state=True),
+    "GapsIgnored": probes.probe_strides(lambda x: torch.cat([x, x], 1)[:, :6]),
     "OffsetIgnored": prior_uses.probe_carried_state(1),
     "StateOffsetIgnored": probes.probe_strides(lambda x: torch.cat([-x[:1], x])[1:], state=True),
     "ExpandedStateCut": probes.probe_strides(lambda x: x[:, :1].expand(x.shape), state=True),

@@ -96,6 +96,28 @@ _SLICED = MemoryLayoutMeaning(
 )
 
 
+def _cut(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    buffer = torch.full(
+        [size + 2 for size in tensor.shape], GARBAGE, dtype=tensor.dtype, device=tensor.device
+    )
+    view = buffer[(slice(1, -1),) * tensor.dim()]
+    view.copy_(tensor)
+    return view
+
+
+# Kernels accept any distance between rows, and copy their input only if features are apart. So a
+# wrong distance does not show if every second feature is taken as well.
+_CUT = MemoryLayoutMeaning(
+    "cut",
+    "a part of a larger buffer along every axis",
+    _cut,
+    "{name} = torch.nn.functional.pad({name}, [1, 1] * {name}.dim(), value=float('nan'))"
+    "[(slice(1, -1),) * {name}.dim()]",
+    needs=Feature.STRIDES,
+)
+
+
 def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
     sizes = (tensor.size(0) + 3, *tensor.shape[1:])
@@ -141,6 +163,7 @@ class MemoryLayout(Choice):
     TRANSPOSED = _TRANSPOSED
     EXCHANGED = _EXCHANGED
     SLICED = _SLICED
+    CUT = _CUT
     OFFSET = _OFFSET
     EXPANDED = _EXPANDED
 

@@ -285,6 +285,10 @@ for own, other in zip(gradients, expected):
     ),
 )
 
+SATURATE = Snippet(
+    "x = ({factor} * x).detach().requires_grad_()\ngiven = (x, *given[1:])",
+)
+"""Multiplies padded input by a factor."""
 LENGTHEN = Snippet(
     "x = torch.cat([x] * {steps}, dim=time).narrow(time, 0, {steps}).detach().requires_grad_()\n"
     "given = (x, *given[1:])",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout
@@ -194,6 +196,29 @@ class FinalCellStateDetached(PlantedPair):
     def split_pair(self, states: Tensor) -> TwoStates:
         h, c = super().split_pair(states)
         return h, c.detach()
+
+
+class _NeedsHidden(torch.autograd.Function):
+    """The identity for a pair of states; without a gradient of the first, none is passed on."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, c: Tensor) -> TwoStates:
+        ctx.set_materialize_grads(False)
+        return h.clone(), c.clone()
+
+    @staticmethod
+    def backward(ctx: Any, h: Tensor | None, c: Tensor | None) -> Any:
+        del ctx
+        return h, (None if h is None else c)
+
+
+@seen_by("gradients.c-n-alone", narrow=True)
+class CellStateNeedsHidden(PlantedPair):
+    """The gradient of `c_n` is lost if `h_n` has none."""
+
+    def split_pair(self, states: Tensor) -> TwoStates:
+        pair: TwoStates = _NeedsHidden.apply(*super().split_pair(states))
+        return pair
 
 
 InitialCellStateDetached = plant(

@@ -66,6 +66,12 @@ SigmoidOverflows = plant(
     report="clab/dynet #1525",
     narrow=True,
 )
+SlopeOverflows = plant(
+    "Gates are `1 / (1 + exp(-x))`, whose derivative is NaN if the exponential overflows.",
+    "gradients.saturated gradients.half-precision",
+    use_for_sigmoid(lambda x: 1 / (1 + (-x).exp())),
+    narrow=True,
+)
 SlopeOfHardSigmoid = plant(
     "The gradient of the gates is that of the hard sigmoid.",
     "gradients.input gradients.weights gradients.biases gradients.h-0",

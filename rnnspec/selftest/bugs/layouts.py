@@ -134,6 +134,23 @@ class StateStridesIgnored(Planted):
         return super().to_batched_states(read_as_contiguous(hx, int(hx.storage_offset())), batched)
 
 
+@seen_by("layouts.memory-layout", beyond_cells=True, narrow=True)
+class GapsIgnored(Planted):
+    """Rows of a part of a larger batch are read at equal distances, across the gaps."""
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        return super().to_time_major(read_without_gaps(input))
+
+
+def read_without_gaps(tensor: Tensor) -> Tensor:
+    """Return rows of the storage at equal distances, if the rows of the first slice have them."""
+    if tensor.dim() < 3 or tensor.stride(2) != 1 or tensor.stride(0) < tensor.stride(1):
+        return tensor
+    between = int(tensor.stride(1))
+    strides = (tensor.size(1) * between, between, 1)
+    return tensor.as_strided(tensor.shape, strides, int(tensor.storage_offset()))
+
+
 @seen_by("layouts.memory-layout", narrow=True)
 class OffsetIgnored(Planted):
     """Input that is a slice of a larger tensor is read from the start of that tensor."""

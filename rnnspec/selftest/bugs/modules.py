@@ -312,7 +312,11 @@ class EntriesTaken(Planted):
         return result
 
 
-@seen_by("modules.shared-parameters modules.tied-parameters", report="pytorch #3751", narrow=True)
+@seen_by(
+    "modules.dtype-methods modules.tied-parameters modules.shared-parameters",
+    report="pytorch #3751",
+    narrow=True,
+)
 class TiesCutByConversion(Planted):
     """A conversion separates parameters that are shared with another layer."""
 
