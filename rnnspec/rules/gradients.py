@@ -177,7 +177,7 @@ SATURATING = 5000
     & has_value(Distribution.PLAIN)
     & ~has_axis_value("nonlinearity", Nonlinearity.RELU.value)
     & ~is_packed
-    & one_in(6, 1, of_cells=4),
+    & one_in(2, 1),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS, *FIRST_GRADIENTS, "nonlinearity.large"),
 )
