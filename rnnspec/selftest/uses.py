@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from rnnspec.cases.axes import MemoryLayout
 from rnnspec.cases.drawing import PROBABILITIES
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
@@ -367,8 +368,7 @@ def arrange(tensor: Tensor, memory: str) -> Tensor:
     if memory == "expanded":
         return tensor[:1].expand_as(tensor)
     if memory == "cut":
-        axes = tensor.dim()
-        return torch.nn.functional.pad(tensor, [1, 1] * axes)[(slice(1, -1),) * axes]
+        return MemoryLayout.CUT.lay_out(tensor, None)
     if memory == "offset":
         return torch.cat([tensor.new_zeros(1), tensor.flatten()])[1:].view(tensor.shape)
     return tensor

@@ -6,7 +6,7 @@ reproduction program.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,13 +78,20 @@ _EXCHANGED = MemoryLayoutMeaning(
 )
 
 
+def _copy_into(
+    tensor: torch.Tensor, sizes: Sequence[int], place: tuple[slice, ...]
+) -> torch.Tensor:
+    """Return a place in a new buffer full of garbage, with the values of a tensor."""
+    buffer = torch.full(tuple(sizes), GARBAGE, dtype=tensor.dtype, device=tensor.device)
+    view = buffer[place]
+    view.copy_(tensor)
+    return view
+
+
 def _slice(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
     sizes = [2 * size + 1 for size in tensor.shape]
-    buffer = torch.full(sizes, GARBAGE, dtype=tensor.dtype, device=tensor.device)
-    view = buffer[tuple(slice(1, None, 2) for _ in tensor.shape)]
-    view.copy_(tensor)
-    return view
+    return _copy_into(tensor, sizes, (slice(1, None, 2),) * tensor.dim())
 
 
 _SLICED = MemoryLayoutMeaning(
@@ -98,16 +105,12 @@ _SLICED = MemoryLayoutMeaning(
 
 def _cut(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
-    buffer = torch.full(
-        [size + 2 for size in tensor.shape], GARBAGE, dtype=tensor.dtype, device=tensor.device
-    )
-    view = buffer[(slice(1, -1),) * tensor.dim()]
-    view.copy_(tensor)
-    return view
+    sizes = [size + 2 for size in tensor.shape]
+    return _copy_into(tensor, sizes, (slice(1, -1),) * tensor.dim())
 
 
-# Kernels accept any distance between rows, and copy their input only if features are apart. So a
-# wrong distance does not show if every second feature is taken as well.
+# Many kernels read rows at any distance, and copy their input only if its features are not next to
+# each other. So a wrong distance between rows does not show in the layout "sliced".
 _CUT = MemoryLayoutMeaning(
     "cut",
     "a part of a larger buffer along every axis",
@@ -121,10 +124,7 @@ _CUT = MemoryLayoutMeaning(
 def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
     sizes = (tensor.size(0) + 3, *tensor.shape[1:])
-    buffer = torch.full(sizes, GARBAGE, dtype=tensor.dtype, device=tensor.device)
-    view = buffer[2 : 2 + tensor.size(0)]
-    view.copy_(tensor)
-    return view
+    return _copy_into(tensor, sizes, (slice(2, -1),))
 
 
 _OFFSET = MemoryLayoutMeaning(
