@@ -49,7 +49,8 @@ def _blame_on(how: str, snippet: Snippet) -> Iterator[None]:
     when=has_known_gradients,
     needs=NEEDS,
     id="gradients.present",
-    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
+    # A state that is not used receives no gradient.
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, "states.initial-state-used"),
 )
 def present(observation: Observation) -> None:
     """Each tensor on which a result depends receives a gradient, not None, even if the gradient is

@@ -99,7 +99,13 @@ def _describe(returned: Any) -> str:
     "rnn-cell.input.empty-batch",
     when=is_batched & one_in(8),
     id="cells.empty-batch",
-    presupposes=(Fact.CALL, "cells.shape", "cells.returns", "states.absent-is-zero"),
+    presupposes=(
+        Fact.CALL,
+        "cells.shape",
+        "cells.returns",
+        "states.absent-is-zero",
+        "gradients.input",
+    ),
 )
 def empty_batch(observation: Observation) -> None:
     """A cell accepts a batch of zero samples: its states have a batch dimension of size 0, and the

@@ -333,7 +333,11 @@ def state_dict_options(observation: Observation) -> None:
     "use.module.load.partial",
     when=one_in(26, 5),
     id="modules.extra-entries",
-    presupposes=("modules.refuses-state-dict", "modules.nested"),
+    presupposes=(
+        "parameters.loaded-from-others",
+        "modules.refuses-state-dict",
+        "modules.nested",
+    ),
 )
 def extra_entries(observation: Observation) -> None:
     """A module that holds the layer rejects a `state_dict` with an unexpected or a missing entry

@@ -141,7 +141,7 @@ def accuracy(observation: Observation) -> None:
     when=has_known_gradients & ~has_wide_dtype,
     needs=(Feature.GRADIENTS,),
     about=("dtype",),
-    presupposes=("gradients.saturated",),
+    presupposes=("recurrence.half-precision", "gradients.saturated"),
     id="gradients.half-precision",
 )
 def gradients(observation: Observation) -> None:

@@ -180,6 +180,7 @@ if torch.is_grad_enabled():
         "states.absent-is-zero",
         "layouts.batch-first",
         "modules.second-call",
+        "gradients.input",
     ),
 )
 def empty_batch(observation: Observation) -> None:

@@ -363,7 +363,7 @@ class LoadsWhatIsThere(Planted):
     """`load_state_dict()` silently accepts a state dict that lacks parameters."""
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        return super().load_state_dict(state_dict, strict=False)
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
 
 
 @seen_by("modules.refuses-state-dict", narrow=True)
