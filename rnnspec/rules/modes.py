@@ -11,7 +11,15 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec import oracle
-from rnnspec.cases.axes import DType, Feature, Float32Precision, GradMode, Mode
+from rnnspec.cases.axes import (
+    Distribution,
+    DType,
+    Feature,
+    Float32Precision,
+    GradMode,
+    Layout,
+    Mode,
+)
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     Condition,
@@ -21,6 +29,7 @@ from rnnspec.cases.conditions import (
     has_value,
     one_in,
 )
+from rnnspec.contract.shapes import input_shape
 from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
@@ -212,6 +221,14 @@ for got, expected in zip(run(layer), run(reference)):
     (Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD, Helper.BACKWARD),
 )
 NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")
+SHALLOW = Snippet(
+    """config = {{**config{changes}}}
+layer, reference = build(**config), type(reference)(**config)
+for name, parameter in named(layer).items():
+    parameter.data = named(reference)[name].data.clone()
+given = (torch.randn{shape},)""",
+    (Helper.BUILD, Helper.NAMED),
+)
 
 
 @rule(
@@ -230,7 +247,8 @@ def autocast(observation: Observation) -> None:
     up to rounding in bfloat16.
 
     The layer is called again and differentiated, in half of the cases with an input in bfloat16, as
-    other layers return it under autocast. Results and gradients are compared with the reference,
+    other layers return it under autocast; in half of the cases, a new layer with `num_layers=1` is
+    called with one or two steps instead. Results and gradients are compared with the reference,
     within a bound for sums in bfloat16 whose operands are rounded too. So a layer may compute in
     float32, and in bfloat16.
 
@@ -242,6 +260,11 @@ def autocast(observation: Observation) -> None:
     is_narrow = observation.case.seed % 2 == 1 and observation.subject.offers(Feature.BFLOAT16)
     lines = NARROW_INPUT + AUTOCAST if is_narrow else AUTOCAST
     again = observation.second_call()
+    if observation.case.seed // 2 % 2:
+        again = build_shallow_layer(observation)
+        lines = _write_shallow(again.case) + lines
+        if not has_right_results(again):
+            return
     given = again.build_arguments()
     if is_narrow:
         given = replace(given, input=given.input.to(torch.bfloat16))
@@ -254,6 +277,34 @@ def autocast(observation: Observation) -> None:
     found = again.differentiate(again.call, again.result_names)
     names = [name for name in list_gradient_names(again) if name in found]
     compare(names, found, expected.gradients, expected.gradient_bound)
+
+
+def build_shallow_layer(observation: Observation) -> Observation:
+    """Return a new layer with `num_layers=1`, and a call of one or two steps.
+
+    The bound on gradients under autocast grows with each step and layer: after three steps of two
+    layers, it is a hundred times as large as most gradients of an nn.GRU, and here as large as the
+    gradients or smaller.
+    """
+    case = observation.case
+    has_fixed_layers = "num_layers" in observation.subject.fixed
+    return observation.new_layer(
+        case.make_fresh(
+            num_layers=case.config.num_layers if has_fixed_layers else 1,
+            dropout=0.0,
+            steps=1 + case.seed // 4 % 2,
+            lengths=(),
+            layout=Layout.BATCHED if case.is_packed else case.layout,
+            distribution=Distribution.PLAIN,
+        )
+    )
+
+
+def _write_shallow(case: Case) -> Snippet:
+    config = case.config
+    changes = "" if config.kind_data.is_cell else f', "num_layers": {config.num_layers}'
+    shape = input_shape(config, case.steps, case.batch if case.is_batched else None)
+    return SHALLOW.format(changes=changes, shape=shape)
 
 
 META = Snippet(
