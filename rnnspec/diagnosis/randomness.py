@@ -52,6 +52,8 @@ WITHOUT_STATES = LikelyCause(
     0,
     0,
 )
+BETWEEN_LAYERS = replace(ALWAYS, rules=("dropout.p-zero", *ALWAYS.rules))
+"""The cause if only stacked layers in training mode draw numbers, as dropout with p > 0 does."""
 
 
 def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
@@ -67,9 +69,15 @@ def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
         return None
     if all(each.case.initial_state is InitialState.ABSENT for each in failing):
         cause = WITHOUT_STATES
+    elif all(_is_stacked_in_training(each.case) for each in failing):
+        cause = BETWEEN_LAYERS
     else:
         cause = ALWAYS
     return replace(cause, explained=random, seen=len(checked))
+
+
+def _is_stacked_in_training(case: Case) -> bool:
+    return case.config.num_layers > 1 and case.mode is Mode.TRAIN
 
 
 def _may_drop(case: Case) -> bool:
@@ -82,7 +90,9 @@ def _depends_on_generator(observation: Observation) -> bool:
     try:
         first, again = (_call_with_seed(fresh, seed) for _ in range(2))
         others = (_call_with_seed(fresh, seed ^ other) for other in OTHER_SEEDS)
-        return _are_same(first, again) and not all(_are_same(first, each) for each in others)
+        is_other = _are_same(first, again) and not all(_are_same(first, each) for each in others)
+        # Results may also change with the number of calls, whatever the seed is.
+        return is_other and _are_same(first, _call_with_seed(fresh, seed))
     except Failure:
         return False
 

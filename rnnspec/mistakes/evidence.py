@@ -309,13 +309,22 @@ class Evidence:
     def _is_unsteady(self, hypothesis: Hypothesis, observed: Outcome, predicted: Outcome) -> bool:
         """Return whether rounding moves a prediction by about as much as its error.
 
-        This happens with normalised numbers, and in 16 bits with the numbers of many layers.
+        This happens with normalised numbers, in 16 bits with the numbers of many layers, and after
+        many steps of a layer that saturates only if it is right.
         """
         error = self.measure(observed, predicted)
-        if error >= self.error * (1.0 if self.case.dtype.is_half else NEARLY):
+        if error >= self.error * self._largest_unsteady_error:
             return False
         moved = self.predict(hypothesis.changes, self.given.nudge())
         return error <= UNSTEADY * self.measure(moved, predicted) < np.inf
+
+    @property
+    def _largest_unsteady_error(self) -> float:
+        """The largest error that rounding may excuse, relative to the error of the layer."""
+        if self.case.dtype.is_half:
+            return 1.0
+        # If even the wrong results lie within the tolerance, it distinguishes no numbers at all.
+        return NEARLY if self.error > 1.0 else np.inf
 
     def predicts_the_same(self, one: Hypothesis, other: Hypothesis) -> bool:
         """Return whether two hypotheses predict the same compared values."""

@@ -265,7 +265,12 @@ CHANGED_AXES = {"initial_state": GIVEN_STATES, "memory_layout": ("layouts.memory
 """The axes that a rule may change in further calls, with the rules that it then presupposes."""
 DROPOUT = "dropout.[!b]*"
 """The rules about dropout that others presuppose: all but `dropout.backward`, about gradients."""
-REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effects.parameters")
+REPEATED_CALLS = (
+    "side-effects.repeatable",
+    "modules.second-call",
+    "modules.history",
+    "side-effects.parameters",
+)
 """Presupposed by every rule that calls the same layer several times. Add it if yours does."""
 OF_THE_CELL = ("recurrence.*", "gates.*", "cell-state.*", "projection.*")
 """The rules about the steps of a layer, and about the states that the steps carry."""

@@ -64,6 +64,8 @@ def shape(observation: Observation) -> None:
     "lstm.recurrence.cell-state",
     when=has_cell_state & has_predictable_results & has_wide_dtype,
     needs=(Feature.FINAL_STATE,),
+    # A step that makes the output wrong makes the cell state wrong in most cases.
+    presupposes=("recurrence.output",),
     id="cell-state.final",
     of_cells="`c_1` is the cell state after the step.",
 )

@@ -334,6 +334,7 @@ def state_dict_options(observation: Observation) -> None:
     when=one_in(26, 5),
     id="modules.extra-entries",
     presupposes=(
+        "parameters.loaded",
         "parameters.loaded-from-others",
         "modules.refuses-state-dict",
         "modules.nested",

@@ -69,6 +69,7 @@ def returns_packed(observation: Observation) -> None:
     "packing.indices.device",
     when=is_packed,
     about=("layout",),
+    presupposes=("packed.returns-packed",),
 )
 def indices(observation: Observation) -> None:
     """The packed output has the same `batch_sizes` and index tensors as the packed input.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnspec
-from rnnspec.cases.axes import Mode
+from rnnspec.cases.axes import InitialState, Mode
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.layer import Plain
@@ -89,8 +89,17 @@ class Remembers(Plain):
         return output, h_n + self.calls
 
 
-def test_other_results_are_not_taken_for_random_ones() -> None:
-    cases = [observe(Remembers, seed=seed) for seed in range(4)]
+class ChangesAtThirdCall(Remembers):
+    """Returns something else from the third call on, so not the first time that a seed changes."""
+
+    def compute(self, *given: Any) -> tuple[Tensor, Tensor]:
+        output, h_n = super().compute(*given)
+        return output, h_n - min(self.calls, 2)  # +1, +2, ... becomes +0, +0, +1, ...
+
+
+@pytest.mark.parametrize("layer", [Remembers, ChangesAtThirdCall])
+def test_other_results_are_not_taken_for_random_ones(layer: type[nn.Module]) -> None:
+    cases = [observe(layer, seed=seed) for seed in range(4)]
     assert find_random_results(cases) is None
     assert find_random_results([observe(Plain, seed=seed) for seed in range(4)]) is None
 
@@ -117,3 +126,12 @@ def test_the_rules_of_random_results_exist() -> None:
     assert cause is not None
     assert (cause.explained, cause.seen) == (4, 4)
     assert [find_layer_rule(rule).id for rule in cause.rules] == [*cause.rules]
+
+
+def test_random_results_of_stacked_layers_in_training_are_dropout_without_a_probability() -> None:
+    layer = BUGS["ZeroMeansDefault"]
+    choices = {"num_layers": 2, "mode": Mode.TRAIN, "initial_state": InitialState.GIVEN}
+    cases = [observe(layer, **choices, seed=seed) for seed in range(4)]
+    cause = find_random_results(cases)
+    assert cause is not None
+    assert cause.rules[0] == "dropout.p-zero"

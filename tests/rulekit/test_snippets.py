@@ -99,6 +99,7 @@ WORDS_OF = {
     "LEARNED_STATE": {"first": "[:, :1]"},
     "ROWS": {"shape": "(5, 3, 4)"},
     "SAME_SHAPE": {"shape": "(5, 4)"},
+    "SHALLOW": {"changes": "", "shape": "(5, 3, 4)"},
 }
 """Samples for one snippet, if its placeholder stands for something else."""
 

@@ -225,7 +225,7 @@ class ParentModeIgnored(Planted):
         return self
 
 
-@seen_by("modules.dtype-conversion states.absent-is-zero", narrow=True)
+@seen_by("modules.dtype-conversion states.absent-is-zero shapes.dtype", narrow=True)
 class DtypeOfConstruction(Planted):
     """After a conversion to another dtype, the default initial state has the original dtype."""
 
