@@ -42,7 +42,17 @@ RULES = {
     ),
     "DropsOutput": ("dropout.*", "recurrence.*"),
     "HiddenMajorOutput": ("directions.*", "dropout.backward", "gradients.weights"),
-    "LoadedWithoutReverse": ("stacking.reads-both-directions", "side-effects.parameters"),
+    "LoadedWithoutReverse": (
+        "parameters.loaded",
+        "modules.extra-entries",
+        "stacking.reads-both-directions",
+        "side-effects.parameters",
+    ),
+    "EntriesTaken": ("parameters.loaded-from-others", "modules.extra-entries"),
+    "LoadsWhatIsThere": ("modules.refuses-state-dict", "parameters.assigned"),
+    "EvalIgnoresState": ("modes.train", "states.initial-state-used", "gradients.*"),
+    "ReturnsPadded": ("packed.returns-packed", "packed.indices"),
+    "BiasLostInBfloat": ("recurrence.half-precision", "gradients.half-precision"),
     "InferenceFails": ("modes.inference", "shapes.empty-batch", "dropout.place"),
     "ThirdCallDiffers": ("modules.second-call", "side-effects.*"),
     "WeightsTakenOnce": (
