@@ -17,6 +17,7 @@ from rnnspec.engine.outcome import CaseT, Finding, FindingKind, ObservedT, descr
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import find_stage
+from rnnspec.subjects.steps import EARLIER_CALL
 
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Minimising each fault takes up to 160 cases, and the remaining failures have no cause.
@@ -216,7 +217,8 @@ def _put_steady_first(
     search: Search[CaseT, ObservedT], kind: FaultKind, events: Sequence[Event[CaseT]]
 ) -> tuple[list[Event[CaseT]], list[Event[CaseT]]]:
     """Split sorted failures before the simplest that recurs; return the later part first."""
-    rest: list[Event[CaseT]] = search.sort_simplest(events)
+    # The situation of an error is that of the call that raises it, not the use before another call.
+    rest = sorted(search.sort_simplest(events), key=_is_stopped_before)
     left: list[Event[CaseT]] = []
     for _ in range(MOST_UNSTEADY):
         if not rest or probe_event(search, kind, rest[0])(rest[0].shown) is not None:
@@ -225,6 +227,10 @@ def _put_steady_first(
         left += [event for event in rest if event.shown == first]
         rest = [event for event in rest if event.shown != first]
     return [], left + rest
+
+
+def _is_stopped_before(event: Event[Any]) -> bool:
+    return event.blocker is not None and event.blocker.step == EARLIER_CALL
 
 
 def _list_others(search: Search[CaseT, Any], start: Event[CaseT]) -> list[MinimalFailure[CaseT]]:

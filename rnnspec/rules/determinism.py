@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 import torch
 
+from rnnspec import oracle
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.conditions import has_active_dropout, has_known_gradients, one_in
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.violation import assert_identical
+from rnnspec.rulekit.violation import assert_identical, is_visible
 from rnnspec.subjects.devices import explain_nondeterminism, fork_generators
 from rnnspec.subjects.failures import Raised, Unsupported
 from rnnspec.text import read_message
@@ -100,11 +101,12 @@ def deterministic(observation: Observation) -> None:
     presupposes=(Fact.CALL, *REPEATED_CALLS, "side-effects.same-bits", "dropout.reproducible"),
 )
 def restored_generator(observation: Observation) -> None:
-    """A call with dropout inside `torch.random.fork_rng` returns the same bits as a call made after
+    """A call with dropout inside `torch.random.fork_rng` drops the same values as a call made after
     the generators are restored.
 
     Some numbers are drawn first, so that the generators are not as after `torch.manual_seed`. Both
-    calls are made on equal arguments. Their results are compared bit for bit.
+    calls are made on equal arguments. Their results must agree up to the rounding of sums that are
+    added in another order.
 
     Catches masks that use a generator of the layer, or that depend on the number of the call.
     """
@@ -116,9 +118,11 @@ def restored_generator(observation: Observation) -> None:
     second = perform_call(prepared, observation.case, observation.build_arguments())
     is_default = device.type in ("cpu", "cuda")
     snippet = FORKED.format(kind="" if is_default else f"device_type={device.type!r}")
+    case = observation.case
+    threshold = oracle.FINE if case.dtype.is_half else oracle.COARSE
     for name, found in second.results.items():
-        case, when = observation.case, "after fork_rng"
-        assert_identical(name, found, first[name], snippet, case=case, when=when)
+        if is_visible(case, found, first[name], threshold):
+            assert_identical(name, found, first[name], snippet, case=case, when="after fork_rng")
 
 
 @contextmanager

@@ -103,7 +103,12 @@ def _assert_argument_unchanged(name: str, tensor: torch.Tensor, expected: torch.
         raise Violation(f"a call set {name}.grad; expected None", snippets.ARGUMENTS)
 
 
-@rule("rnn.effects.parameters", when=one_in(2, 1) | is_repeated, presupposes=(Fact.CALL,))
+@rule(
+    "rnn.effects.parameters",
+    when=one_in(2, 1) | is_repeated,
+    # Parameters that share the memory of loaded entries change with other layers that share it.
+    presupposes=(Fact.CALL, "parameters.loaded-from-others"),
+)
 def parameters(observation: Observation) -> None:
     """A forward call does not change the values, shapes, names or gradients of the parameters.
 
@@ -244,7 +249,13 @@ def other_generators(observation: Observation) -> None:
     "rnn.effects.rng",
     "rnn.effects.stateless",
     when=~has_active_dropout & is_repeated,
-    presupposes=(Fact.CALL, "side-effects.arguments", DROPOUT, "modules.second-call"),
+    presupposes=(
+        Fact.CALL,
+        "side-effects.arguments",
+        DROPOUT,
+        "modules.second-call",
+        "parameters.loaded-from-others",
+    ),
     establishes=(Fact.RESULTS,),
 )
 def repeatable(observation: Observation) -> None:

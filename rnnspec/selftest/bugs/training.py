@@ -58,14 +58,15 @@ class ComputedStateDetached(Planted):
 
 @seen_by("gradients.across-calls", report="denizyuret/Knet.jl #408", single_state=True, narrow=True)
 class CarriedStateDetached(Planted):
-    """A unidirectional layer recognises the state that it returned last, and detaches it."""
+    """A unidirectional layer recognises a state that it returned, and detaches it."""
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
     ) -> tuple[Tensor | PackedSequence, Tensor]:
-        is_own = hx is not None and hx is self.__dict__.get("last")
+        is_own = hx is not None and getattr(hx, "made_by", None) == id(self)
         output, h_n = super().forward(input, hx.detach() if is_own and hx is not None else hx)
-        self.__dict__["last"] = None if self.bidirectional else h_n
+        # An attribute of the layer could not be copied together with its graph.
+        h_n.__dict__["made_by"] = None if self.bidirectional else id(self)
         return output, h_n
 
 
