@@ -100,8 +100,8 @@ def alone(observation: Observation) -> None:
     """Each gate by itself computes its equation.
 
     Biases hold the other gates of a new layer at 0 or 1, so that the layer computes the same as an
-    `nn.RNN` with this single gate. Its results are compared with the reference. If the layer is
-    wrong even with all gates held, the fault is left to other rules.
+    `nn.RNN` with this single gate. Its results in one or two steps are compared with the reference.
+    If the layer is wrong even with all gates held, the fault is left to other rules.
 
     Catches a reset gate that acts before the product, a gate that lacks one of its terms, and
     approximated sigmoids.
