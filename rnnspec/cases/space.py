@@ -13,6 +13,7 @@ from rnnspec.cases.axes import (
     PLAIN_CALLS,
     PRIOR_USES,
     DropoutLevel,
+    EarlierCalls,
     InitialState,
     PriorUse,
     Projection,
@@ -74,13 +75,19 @@ class LayerCaseSpace:
         return tuple(name for name in FIELDS if name not in pinned)
 
     def list_simpler(self, case: Case, name: str) -> list[Any]:
-        """Return simpler values of a field of a case, the largest steps first."""
+        """Return simpler values of a field of a case, the largest steps first.
+
+        A history may be replaced by a prior use that only calls the layer.
+        """
         if name in SIZES:
             return list_smaller_sizes(case.size(name))
         if name == "lengths":
             return list_simpler_lengths(case) if case.is_packed else []
         if name == "history":
-            return list_shorter(case.history)
+            uses = self.scope.list_values(AXIS["prior_use"])
+            is_free = case.prior_use is EarlierCalls.FRESH and PLAIN_CALLS in uses
+            plain = [PLAIN_CALLS] if case.history and is_free else []
+            return [*plain, *list_shorter(case.history)]
         values, present = self.scope.list_values(AXIS[name]), case.get_choice(name)
         simpler = list_simpler_values(values, present)
         if name == "prior_use" and _has_more_than_calls(present) and PLAIN_CALLS in values:
@@ -288,6 +295,8 @@ def _set_field(case: Case, name: str, value: Any) -> Case:
         return _take_fewer_unsorted(case, value)
     if name == "steps" and case.is_packed and value < case.steps:
         return _shorten_all(case, value)
+    if name == "history" and isinstance(value, PriorUse):
+        return case.replace(history=(), prior_use=value)
     if name == "proj_size":
         value = (case.config.hidden_size // 2) if value is Projection.SOME else 0
     return case.replace(**{name: value})

@@ -9,7 +9,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.dependence import need_other_terms
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.explaining import find_predicting, list_refuted, predicts_all
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, Fault
 from rnnspec.diagnosis.naming import choose_name, sort_names
 from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
@@ -255,9 +255,11 @@ def _follows_from(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> bool:
     """Return whether the name of a fault presupposes the name of another, and holds without it."""
-    # Wrong numbers cannot stop a call.
+    # Wrong numbers cannot stop a call, but a tensor that a layer keeps from an earlier call can: it
+    # may have been created in inference mode, or be part of a graph.
     is_stopped = fault.kind is FaultKind.BLOCKED and other.kind in FACT_OF_KIND
-    if is_stopped or not fault.root.presupposes_rule(other.root.id):
+    is_kept = EARLIER_USES & other.situation.needed
+    if (is_stopped and not is_kept) or not fault.root.presupposes_rule(other.root.id):
         return False
     if other.root.id in list_refuted(search, fault.events, fault.cause):
         return False

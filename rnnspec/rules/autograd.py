@@ -50,7 +50,7 @@ def _blame_on(how: str, snippet: Snippet) -> Iterator[None]:
     needs=NEEDS,
     id="gradients.present",
     # A state that is not used receives no gradient.
-    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, "states.initial-state-used"),
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, "states.initial-state-used", "layouts.*"),
 )
 def present(observation: Observation) -> None:
     """Each tensor on which a result depends receives a gradient, not None, even if the gradient is
@@ -175,6 +175,7 @@ def scaled_loss(observation: Observation) -> None:
         *FIRST_GRADIENTS,
         *REPEATED_CALLS,
         "modules.functional-call",
+        "side-effects.global-settings",
     ),
 )
 def transforms(observation: Observation) -> None:

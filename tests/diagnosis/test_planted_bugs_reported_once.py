@@ -93,6 +93,14 @@ def test_a_state_of_another_dtype_is_one_fault_though_a_loop_passes_it_on() -> N
     assert fault.rule == "shapes.dtype"
 
 
+def test_a_kept_tensor_that_stops_other_calls_is_one_fault_with_the_wrong_results() -> None:
+    bug = find_bank("gru-cell").bugs["RemembersState"]
+    rules = ("modules.second-call", "modules.history")
+    (fault,) = rnnspec.check(bug, kind="gru-cell", profile="quick", rules=rules).faults
+    assert fault.rule == "modules.second-call"
+    assert fault.likely_cause_key == "states.kept"
+
+
 class RoundsByChance(nn.RNNCell):
     """A cell whose result is rounded up or down from call to call."""
 
