@@ -305,9 +305,14 @@ def _list_lacking(
             unseen and _has_other_sizes(space, changed, case)
         )
 
+    outside = _list_values_outside(space, case, parts)
+    if rule.part is Part.INTERFACE and not unseen:
+        # Wrong numbers are refused by none of these rules, and a size of 1 can make an argument
+        # right that is wrong for every other size.
+        outside = {name: values for name, values in outside.items() if name not in SIZES}
     for number in range(MOST_VARIANTS):
         lacking = case
-        for name, values in _list_values_outside(space, case, parts).items():
+        for name, values in outside.items():
             changed = space.change_field(lacking, name, values[number % len(values)])
             lacking = changed if changed is not None and is_eligible(changed) else lacking
         for variant in islice(_list_outside(space, lacking, situations), 1):

@@ -24,13 +24,14 @@ from rnnspec.rulekit.assertions.results import (
     list_gradient_names,
 )
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
-from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
+from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
 
 LARGER_FAULTS = (
     *OF_THE_CELL,
+    *REPEATED_CALLS,
     "states.*",
     "stacking.*",
     "directions.*",
