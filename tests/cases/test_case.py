@@ -200,12 +200,18 @@ def test_a_history_becomes_shorter_use_by_use_and_covers_those_that_it_contains(
     space, (first, second, third) = LayerCaseSpace(), HISTORY_USES[:3]
     case = SMALL.replace(history=(first, second, third))
     assert space.list_simpler(case, "history") == [
+        PLAIN_CALLS,
         (),
         (second, third),
         (first, third),
         (first, second),
     ]
     assert space.list_simpler(SMALL, "history") == []
+    assert PLAIN_CALLS not in space.list_simpler(
+        case.replace(prior_use=ModuleUses.NESTED), "history"
+    )
+    called = space.change_field(case, "history", PLAIN_CALLS)
+    assert called == SMALL.replace(prior_use=PLAIN_CALLS)
     assert space.is_covered(case, SMALL.replace(history=(first, third)), {"history"})
     assert not space.is_covered(case, SMALL.replace(history=(third, first)), {"history"})
     assert space.describe_field(case.replace(history=(first,)), "history") == f"history={first}"
