@@ -102,7 +102,6 @@ def _assert_result_replaced(observation: Observation) -> None:
         "gradients.summed-loss",
         "gradients.second-backward",
         "modules.forward-hooks",
-        "cells.returns",
     ),
 )
 def backward_hooks(observation: Observation) -> None:

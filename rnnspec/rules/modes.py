@@ -239,13 +239,7 @@ given = (torch.randn{shape},)""",
     & has_small_sizes
     & has_few_cells,
     needs=(Feature.GRADIENTS, Feature.AUTOCAST),
-    presupposes=(
-        Fact.RESULTS,
-        Fact.GRADIENTS,
-        *REPEATED_CALLS,
-        *FIRST_GRADIENTS,
-        "gradients.changed-in-place",
-    ),
+    presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, *FIRST_GRADIENTS),
     program=AUTOCAST,
 )
 def autocast(observation: Observation) -> None:
