@@ -431,3 +431,9 @@ def test_results_changed_by_a_backward_pass_are_reported() -> None:
     finding = check_layer("side-effects.backward", Overwritten, make_case(), 9)
     assert isinstance(finding, Finding)
     assert finding.message == "a backward pass changed result 0"
+
+
+def test_another_order_of_additions_is_no_other_mask() -> None:
+    layer = BUGS["AddsInAnyOrderByDefault"]
+    assert isinstance(check_layer("side-effects.same-bits", layer, DROPS, 9), Finding)
+    assert check_layer("side-effects.restored-generator", layer, DROPS, 9) is None
