@@ -259,12 +259,13 @@ def autocast(observation: Observation) -> None:
         return  # other rules report that
     is_narrow = observation.case.seed % 2 == 1 and observation.subject.offers(Feature.BFLOAT16)
     lines = NARROW_INPUT + AUTOCAST if is_narrow else AUTOCAST
-    again = observation.second_call()
     if observation.case.seed // 2 % 2:
-        again = build_shallow_layer(observation)
-        lines = _write_shallow(again.case) + lines
+        again = _build_shallow_layer(observation)
         if not has_right_results(again):
             return
+        lines = _write_shallow(again.case) + lines
+    else:
+        again = observation.second_call()
     given = again.build_arguments()
     if is_narrow:
         given = replace(given, input=given.input.to(torch.bfloat16))
@@ -279,7 +280,7 @@ def autocast(observation: Observation) -> None:
     compare(names, found, expected.gradients, expected.gradient_bound)
 
 
-def build_shallow_layer(observation: Observation) -> Observation:
+def _build_shallow_layer(observation: Observation) -> Observation:
     """Return a new layer with `num_layers=1`, and a call of one or two steps.
 
     The bound on gradients under autocast grows with each step and layer: after three steps of two
