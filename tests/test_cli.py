@@ -605,6 +605,20 @@ def test_interrupt_before_anything_was_checked_exits_with_3(
     assert (out, err.strip()) == ("", "rnnspec: interrupted before there was anything to report")
 
 
+def test_folder_that_no_longer_exists_is_no_bug_of_rnnspec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert status(["check", "torch.nn:RNN"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "rnnspec: the current folder no longer exists; change to another one\n"
+    assert status(["check", "--help"]) == 0
+
+
 def test_bug_of_rnnspec_does_not_look_like_a_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -98,8 +99,19 @@ def status(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _refuse("interrupted before there was anything to report", INTERRUPTED)
     except (Exception, SystemExit):
+        # Targets, declared deviations and files of results are all found from this folder.
+        if not _is_folder_there():
+            return _refuse("the current folder no longer exists; change to another one")
         click.echo(traceback.format_exc(), err=True, nl=False)
         return _refuse(f"this is a bug of rnnspec, {ask_for_report()}; nothing was checked")
+
+
+def _is_folder_there() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _describe_usage(error: click.UsageError) -> str:
