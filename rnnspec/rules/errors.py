@@ -240,6 +240,10 @@ def types(observation: Observation) -> None:
     assert_rejection_types(observation, list_tested_kinds(observation))
 
 
+# With one kind, quick missed a setting that stays switched after a wrong h_0 by three seeds of eight.
+REJECTED_KINDS = 3
+
+
 @rule(
     "rnn.errors.leave-no-trace",
     when=has_checked_shapes
@@ -259,7 +263,8 @@ def leave_no_trace(observation: Observation) -> None:
     """A rejected call changes nothing: arguments, parameters and the random number generator stay
     as they were, and the next call works.
 
-    A separate layer with the prior use of the case gets an invalid call and then a valid call.
+    For each of three kinds of invalid calls, a separate layer with the prior use of the case gets
+    such a call and then a valid call.
     Everything that the invalid call could have changed is compared with its state before. The valid
     call counts only if it is right without an earlier call, and after an earlier call that the
     layer accepts.
@@ -268,12 +273,13 @@ def leave_no_trace(observation: Observation) -> None:
     numbers that are drawn before the error, and layers that remember a wrong shape.
     """
     kinds = [*list_tested_kinds(observation), *list_other_kinds(observation)]
-    calls = pick_values(observation, kinds, 1)[0](observation)
-    call = calls[observation.case.seed % len(calls)]
-    prepared = observation.new_layer(observation.case).prepared
-    found = describe_side_effects(observation, prepared, call)
-    if found:
-        raise Violation(
-            f"after {call.description} was rejected, {found}",
-            show_side_effects(observation, call),
-        )
+    for lister in pick_values(observation, kinds, REJECTED_KINDS):
+        calls = lister(observation)
+        call = calls[observation.case.seed % len(calls)]
+        prepared = observation.new_layer(observation.case).prepared
+        found = describe_side_effects(observation, prepared, call)
+        if found:
+            raise Violation(
+                f"after {call.description} was rejected, {found}",
+                show_side_effects(observation, call),
+            )
