@@ -71,7 +71,7 @@ def present(observation: Observation) -> None:
 
 @rule(
     "use.autograd.changed-in-place",
-    when=has_known_gradients & ~has_value(MemoryLayout.EXPANDED) & one_in(8, 5),
+    when=has_known_gradients & ~has_value(MemoryLayout.EXPANDED) & one_in(10, 7, with_gates=15),
     needs=NEEDS,
     id="gradients.changed-in-place",
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, *REPEATED_CALLS),
@@ -80,25 +80,26 @@ def changed_in_place(observation: Observation) -> None:
     """If a tensor that a call took or returned is changed in place before the backward pass, the
     backward pass raises an exception or gives the gradients of the call as it was made.
 
-    After a call of another layer, 1 is added to an argument, to a parameter or to all results. If
-    the backward pass raises no RuntimeError, all gradients are compared with the reference.
+    After a call of another layer, 1 is added to an argument; after the next, to a parameter; after
+    the last, to all results. If the backward pass raises no RuntimeError, all gradients are
+    compared with the reference.
 
     Catches backward passes that read arguments or parameters without saving them, and so compute
     gradients from the changed values.
     """
-    called = Observation(
-        observation.subject, observation.case, observation.values, observation.spare_layer
-    )
-    names = choose_changed_tensors(observation)
-    found = differentiate_after_change(called, names)
-    if found is not None:
-        assert_gradients(
-            called,
-            found,
-            called.expected,
-            list_gradient_names(called),
-            snippet=write_change(called, names),
+    for names in choose_changed_tensors(observation):
+        called = Observation(
+            observation.subject, observation.case, observation.values, observation.spare_layer
         )
+        found = differentiate_after_change(called, names)
+        if found is not None:
+            assert_gradients(
+                called,
+                found,
+                called.expected,
+                list_gradient_names(called),
+                snippet=write_change(called, names),
+            )
 
 
 @rule(

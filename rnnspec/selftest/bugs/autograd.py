@@ -56,13 +56,13 @@ class OwnResult(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor) -> Tensor:
         returned = output.clone()
-        ctx.kept, ctx.returned = output, returned.detach()
+        ctx.kept, ctx.returned = output.detach(), returned.detach()
         return returned
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         # This is right as long as nothing has written to the returned tensor.
-        return gradients[0] * (1 + ctx.returned - ctx.kept)
+        return gradients[0] + gradients[0] * (ctx.returned - ctx.kept)
 
 
 @seen_by("gradients.changed-in-place", beyond_cells=True, narrow=True)
