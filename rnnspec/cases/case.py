@@ -235,6 +235,30 @@ class Case:
         return ", ".join([*facts, f"seed {self.seed}"])
 
     @property
+    def is_input_expanded(self) -> bool:
+        """Whether an expanded memory layout applies to the input."""
+        return self.memory_layout.repeats and (
+            not self._has_states_to_expand or (not self.is_packed and self.seed % 4 in (0, 2))
+        )
+
+    @property
+    def are_states_expanded(self) -> bool:
+        """Whether an expanded memory layout applies to the initial state.
+
+        Half of the states are expanded alone: if the input is expanded too, all samples are equal,
+        and a layer that mixes them up is right.
+        """
+        return (
+            self.memory_layout.repeats
+            and self._has_states_to_expand
+            and (self.is_packed or self.seed % 4 != 2)
+        )
+
+    @property
+    def _has_states_to_expand(self) -> bool:
+        return self.initial_state is InitialState.GIVEN and self.batch > 1
+
+    @property
     def repeated_axis(self) -> int | None:
         """The dimension of a padded input along which an expanded input repeats a single slice.
 

@@ -98,13 +98,13 @@ def round_to_dtype(array: Array, dtype: DType) -> Array:
 def _draw_input(case: Case, rng: np.random.Generator) -> Array:
     """Draw the input (T, N, H_in).
 
-    With an expanded memory layout, all samples are equal, or all time steps of a single sample.
+    If it is expanded, all samples are equal, or all time steps of a single sample.
     """
     shape = (case.steps, case.batch, case.config.input_size)
     array = case.distribution.draws.input(rng, shape)
-    if case.memory_layout.repeats and case.batch == 1:
-        return np.ascontiguousarray(np.broadcast_to(array[:1], array.shape))
-    return _repeat_sample(case, array)
+    if not case.is_input_expanded:
+        return array
+    return _repeat(array[:1] if case.batch == 1 else array[:, :1], array.shape)
 
 
 def _draw_states(case: Case, rng: np.random.Generator) -> Array:
@@ -116,11 +116,9 @@ def _draw_states(case: Case, rng: np.random.Generator) -> Array:
         case.distribution.draws.draw_state(rng, (*rows, state_size(case.config, letter)), letter)
         for letter in states
     ]
-    return _repeat_sample(case, np.concatenate(drawn, axis=-1))
+    states_ = np.concatenate(drawn, axis=-1)
+    return _repeat(states_[:, :1], states_.shape) if case.are_states_expanded else states_
 
 
-def _repeat_sample(case: Case, array: Array) -> Array:
-    """Return the array with all samples equal to the first if the memory layout repeats it."""
-    if not case.memory_layout.repeats:
-        return array
-    return np.ascontiguousarray(np.broadcast_to(array[:, :1], array.shape))
+def _repeat(slice_: Array, shape: tuple[int, ...]) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(slice_, shape))

@@ -575,7 +575,8 @@ class ProgramWriter:
         needs_grad = case.grad_mode is GradMode.GRAD and self._uses(Helper.INPUT_GRADIENTS)
         lines = [f"time = {self._time_dim}"] if self._uses(Helper.TIME) else []
         lines += [f"x = {self._write_input()}"]
-        lines += case.memory_layout.write_lines("x", len(case.shape), case.repeated_axis)
+        axis = case.repeated_axis if case.is_input_expanded else None
+        lines += case.memory_layout.write_lines("x", len(case.shape), axis)
         lines += ["x.requires_grad_()"] if needs_grad else []
         if case.is_packed:
             batch_first = case.config.batch_first
@@ -586,7 +587,8 @@ class ProgramWriter:
         for name, states in name_initial(case.config, self._values.initial).items():
             state = to_state_layout(case, states)
             lines += [f"{name} = {self._write_state(state)}"]
-            lines += case.memory_layout.write_lines(name, state.ndim, find_batch_axis(case))
+            axis = find_batch_axis(case) if case.are_states_expanded else None
+            lines += case.memory_layout.write_lines(name, state.ndim, axis)
             lines += [f"{name}.requires_grad_()"] if needs_grad else []
         passed = write_states(case.config.kind_data.initial)
         return [*lines, f"given = ({self._input_name}, {passed})"]

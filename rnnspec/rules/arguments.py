@@ -60,7 +60,7 @@ def none(observation: Observation) -> None:
     "rnn.input.keyword",
     when=takes_module & one_in(16, 3),
     id="layouts.input-by-name",
-    presupposes=(Fact.RESULTS, "side-effects.arguments", *REPEATED_CALLS),
+    presupposes=(Fact.RESULTS, "states.by-name", "side-effects.arguments", *REPEATED_CALLS),
 )
 def input_by_name(observation: Observation) -> None:
     """The input can also be passed by keyword, as `input`.
@@ -72,9 +72,8 @@ def input_by_name(observation: Observation) -> None:
     """
     given = observation.call.given
     named = {"input": given.input, **({} if given.hx is None else {"hx": given.hx})}
-    _assert_same_call(
-        observation, "layer(input=input)", lambda: observation.module(**named), INPUT_BY_NAME
-    )
+    call = f"layer({', '.join(f'{name}={name}' for name in named)})"
+    _assert_same_call(observation, call, lambda: observation.module(**named), INPUT_BY_NAME)
 
 
 def _assert_same_call(

@@ -240,7 +240,7 @@ def types(observation: Observation) -> None:
     assert_rejection_types(observation, list_tested_kinds(observation))
 
 
-# With one kind, quick missed a setting that stays switched after a wrong h_0 by three seeds of eight.
+# With one kind, three quick checks of eight missed a setting that a wrong h_0 leaves switched.
 REJECTED_KINDS = 3
 
 

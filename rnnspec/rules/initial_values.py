@@ -129,8 +129,9 @@ RESET = Snippet(
     """with torch.no_grad():
     for parameter in layer.parameters():
         parameter.fill_(7.0)
+parameters = dict(layer.named_parameters())
 layer.reset_parameters()
-for name, parameter in layer.named_parameters():
+for name, parameter in parameters.items():
     assert parameter.abs().max() <= {limit}, name"""
 )
 
@@ -144,10 +145,11 @@ for name, parameter in layer.named_parameters():
 def reset(observation: Observation) -> None:
     """`reset_parameters()` draws every parameter anew, from the range of initial values.
 
-    All parameters of a new layer are set to 7. After the call, no value may exceed the limit. If a
-    layer does not have the method, the rule does not apply.
+    All parameters of a new layer are set to 7. After the call, no value of these parameters may
+    exceed the limit. If a layer does not have the method, the rule does not apply.
 
-    Catches parameters that keep their values, in some layers or in only some directions.
+    Catches parameters that keep their values, in some layers or in only some directions, and new
+    parameters in their place, of which an optimiser does not know.
     """
     layer = PreparedLayer(observation.subject, observation.case, observation.values)
     method = getattr(layer.module, "reset_parameters", None)
@@ -163,6 +165,13 @@ def reset(observation: Observation) -> None:
     for name, parameter in weights.items():
         largest = float(parameter.detach().abs().max())
         if not largest <= limit:
+            now = layer.weights()[name]
+            if float(now.detach().abs().max()) <= limit:
+                raise Violation(
+                    f"reset_parameters() puts a new parameter in the place of {name}, and leaves "
+                    "the old one, which an optimiser may hold, as it was",
+                    RESET.format(limit=limit),
+                )
             raise Violation(
                 f"{name} has a value of magnitude {largest:.6g} after reset_parameters(), expected "
                 f"at most {limit:.6g}",

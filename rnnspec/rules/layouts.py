@@ -205,8 +205,8 @@ def _is_strided(case: Case) -> bool:
     """Return whether the input or a state has other strides or another offset than a new tensor."""
     layout, config = case.memory_layout, case.config
     if layout is MemoryLayout.EXPANDED:
-        is_input = not case.is_packed and max(case.steps, case.batch) > 1
-        return is_input or (has_initial_state(case) and case.batch > 1)
+        is_input = case.is_input_expanded and not case.is_packed
+        return case.are_states_expanded or (is_input and max(case.steps, case.batch) > 1)
     if layout in (MemoryLayout.TRANSPOSED, MemoryLayout.EXCHANGED):
         rows = config.num_layers * config.num_directions
         shapes = [(case.steps, case.batch, config.input_size)]

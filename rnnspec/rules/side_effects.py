@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.conditions import (
     has_active_dropout,
+    has_predictable_results,
     has_small_sizes,
     has_value,
     is_differentiable,
@@ -22,7 +24,14 @@ from rnnspec.observe.loss import make_loss
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, has_same_bits, to_array
 from rnnspec.oracle import Array
-from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
+from rnnspec.rulekit.assertions.relations import (
+    assert_all_expected,
+    fail_unless_excused,
+    get_bound,
+    has_right_results,
+    is_satisfied,
+)
+from rnnspec.rulekit.fixtures.carried_states import continue_from
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
 from rnnspec.rulekit.fixtures.separate_results import fill_results, share_storage
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
@@ -40,6 +49,8 @@ of a quick run on torch's layers take less than 0.1 s together.
 """
 is_written_to = one_in(10)
 """Cases that write to results, whatever storage they have."""
+is_continued = is_written_to & has_predictable_results
+"""Cases that pass the states that they have written to to the next call."""
 is_repeated = one_in(6)
 """Cases that repeat the call."""
 
@@ -345,13 +356,16 @@ def earlier_results(observation: Observation) -> None:
 )
 def results_not_aliased(observation: Observation) -> None:
     """The results of an `nn.RNN` share no memory with each other; the results of any layer share
-    none with its arguments or parameters.
+    none with its arguments or parameters. A state that the caller changes keeps its new values.
 
     In a tenth of the cases, and if two of these tensors have the same storage, `output` of another
     call is filled with a number in place, then each state with another. Everything else must stay
-    as it was. A call that returns another result in place of a state has a different fault.
+    as it was. A call that returns another result in place of a state has a different fault. The
+    changed states are then passed to the next call. Its results are compared with the reference,
+    if those of the checked call, and of a call with copies of the same states, are right.
 
-    Catches states that are views of the output, and results that are views of an argument.
+    Catches states that are views of the output, results that are views of an argument, and layers
+    that keep a copy of a state and use it in place of the tensor that they returned.
     """
     call = observation.call
     others = {**dict(_list_argument_tensors(call.given)), **observation.prepared.weights()}
@@ -368,6 +382,24 @@ def results_not_aliased(observation: Observation) -> None:
         raise Violation(
             f"writing to the results of a call changed {changed[0]}", snippets.RESULTS_NOT_ALIASED
         )
+    is_accepted = call.state_tensors and observation.subject.offers(Feature.STATE)
+    if is_continued(observation.case) and is_accepted:
+        _assert_changed_states_used(observation, list(call.state_tensors.values()))
+
+
+def _assert_changed_states_used(observation: Observation, states: list[Tensor]) -> None:
+    def assert_used() -> None:
+        assert_all_expected(
+            continue_from(observation, observation.values, states), snippets.STATES_CHANGED
+        )
+
+    def is_wrong_with_copies() -> bool:
+        copies = [state.detach().clone() for state in states]
+        return not has_right_results(observation) or not has_right_results(
+            continue_from(observation, observation.values, copies)
+        )
+
+    fail_unless_excused(is_wrong_with_copies, assert_used)
 
 
 @rule(

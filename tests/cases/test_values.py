@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from rnnspec import strategies
-from rnnspec.cases.axes import Distribution, DType, InitialState, MemoryLayout, Mode
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.contract.config import Config
@@ -159,12 +159,35 @@ def test_with_the_distribution_deaf_upper_layers_ignore_the_layer_below() -> Non
 
 @pytest.mark.parametrize(("batch", "axis"), [(3, 1), (1, 0)])
 def test_an_expanded_input_has_equal_slices(batch: int, axis: int) -> None:
-    values = draw_values(BASE.replace(memory_layout=MemoryLayout.EXPANDED, batch=batch))
+    values = draw_values(BASE.replace(memory_layout=MemoryLayout.EXPANDED, batch=batch, seed=0))
     assert len(np.unique(values.input, axis=axis).squeeze().shape) >= 1
     assert np.array_equal(
         values.input, np.broadcast_to(values.input.take([0], axis), values.input.shape)
     )
-    assert not np.array_equal(values.input, draw_values(BASE.replace(batch=batch)).input)
+    assert not np.array_equal(values.input, draw_values(BASE.replace(batch=batch, seed=0)).input)
+
+
+@pytest.mark.parametrize(
+    ("seed", "layout", "expanded"),
+    [
+        (0, Layout.BATCHED, {"input", "initial"}),
+        (1, Layout.BATCHED, {"initial"}),
+        (2, Layout.BATCHED, {"input"}),
+        (2, Layout.PACKED, {"initial"}),
+    ],
+)
+def test_input_states_or_both_are_expanded(seed: int, layout: Layout, expanded: set[str]) -> None:
+    case = BASE.replace(
+        memory_layout=MemoryLayout.EXPANDED,
+        initial_state=InitialState.GIVEN,
+        layout=layout,
+        batch=3,
+        seed=seed,
+    )
+    values = draw_values(case)
+    arrays = {"input": values.input, "initial": values.initial}
+    equal = {name for name, array in arrays.items() if np.array_equal(array[:, 0], array[:, 1])}
+    assert equal == expanded
 
 
 def test_rounding_does_not_change_numbers_of_the_dtype() -> None:

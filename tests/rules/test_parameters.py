@@ -95,6 +95,12 @@ FAILS = [
         r"^bias_hh_l0 has a value of magnitude 7 after reset_parameters\(\), expected at most 0\.5",
     ),
     (
+        "parameters.reset",
+        "ResetReplaces",
+        make_case(),
+        r"^reset_parameters\(\) puts a new parameter in the place of weight_ih_l0, ",
+    ),
+    (
         "parameters.reproducible",
         "DrawnByPython",
         make_case(),

@@ -100,6 +100,16 @@ for tensor, before in zip(others, kept):
     (Helper.DATA, Helper.LIST_TENSORS),
 )
 
+STATES_CHANGED = Snippet(
+    """h_n = layer(*given)[1]
+with torch.no_grad():
+    for state in list_tensors(h_n):
+        state.fill_(5.0)
+copies = map_states(torch.clone, h_n)
+close(layer(given[0], h_n)[0], reference(given[0], copies)[0])""",
+    (Helper.CLOSE, Helper.LIST_TENSORS, Helper.MAP_STATES),
+)
+
 BACKWARD = Snippet(
     """for result in layer(*given):
     for tensor in list_tensors(data(result)):

@@ -202,6 +202,18 @@ class ExpandedStateCut(Planted):
         )
 
 
+@seen_by("layouts.memory-layout", single_state=True, beyond_cells=True, narrow=True)
+class ExpandedStateForEqualSamples(Planted):
+    """If `h_0` is expanded over the batch, all samples get the output of the first."""
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, states = super().forward_tensor(input, hx)
+        if hx is None or hx.dim() < 3 or hx.size(1) < 2 or hx.stride(1):
+            return output, states
+        samples = 0 if self.batch_first else 1
+        return output.narrow(samples, 0, 1).expand_as(output).clone(), states
+
+
 # The gradient of the output is read in a wrong order, so whichever gradient is found wrong first
 # identifies the bug as well as the gradients in the report.
 @seen_by(

@@ -110,6 +110,16 @@ class LastResetOnce(Planted):
         self.is_new = False
 
 
+@seen_by("parameters.reset", narrow=True)
+class ResetReplaces(Planted):
+    """`reset_parameters` registers new parameters, and optimisers keep the old ones."""
+
+    def reset_parameters(self) -> None:
+        for name, parameter in list(self.named_parameters()):
+            setattr(self, name, torch.nn.Parameter(torch.empty_like(parameter)))
+        super().reset_parameters()
+
+
 @seen_by("parameters.initial-distribution")
 class ZeroBiases(Planted):
     """The biases are initialised to zero."""

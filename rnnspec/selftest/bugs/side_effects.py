@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.weak import WeakIdKeyDictionary
 
 from rnnspec.plain.call import Batches, Here, is_ragged
 from rnnspec.reference.values import change_values
@@ -192,6 +193,22 @@ class StateSharesOutput(Planted):
         unused = others.new_zeros(len(output) - last, others.size(-1))
         joined = torch.cat([output, torch.cat([unused, others])], dim=-1)
         return joined[:, :width], joined[-last:].unsqueeze(0)
+
+
+COPIES: Any = WeakIdKeyDictionary()
+"""Copies of returned states, by the tensors that were returned."""
+
+
+@seen_by("side-effects.results-not-aliased", single_state=True, beyond_cells=True, narrow=True)
+class OwnCopyOfState(Planted):
+    """Without gradients, a copy of `h_n` is kept, and is used if that tensor is passed again."""
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        used = hx if hx is None else COPIES.get(hx, hx)
+        output, states = super().forward_tensor(input, used)
+        if not torch.is_grad_enabled():
+            COPIES[states] = states.clone()
+        return output, states
 
 
 class Cleared(torch.autograd.Function):
