@@ -25,7 +25,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, has_same_bits, to_array
 from rnnspec.oracle import Array
 from rnnspec.rulekit.assertions.relations import (
-    assert_all_expected,
+    assert_expected,
     fail_unless_excused,
     get_bound,
     has_right_results,
@@ -389,9 +389,10 @@ def results_not_aliased(observation: Observation) -> None:
 
 def _assert_changed_states_used(observation: Observation, states: list[Tensor]) -> None:
     def assert_used() -> None:
-        assert_all_expected(
-            continue_from(observation, observation.values, states), snippets.STATES_CHANGED
-        )
+        again = continue_from(observation, observation.values, states)
+        for name in again.result_names:
+            part = f"with states changed in place, {name}"
+            assert_expected(again, name, part=part, snippet=snippets.STATES_CHANGED)
 
     def is_wrong_with_copies() -> bool:
         copies = [state.detach().clone() for state in states]
