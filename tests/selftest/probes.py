@@ -139,6 +139,15 @@ def compare_storages(kind: Kind) -> list[Any]:
     return [output.untyped_storage().data_ptr() == h_n.untyped_storage().data_ptr()]
 
 
+def continue_from_changed_state(kind: Kind) -> list[Any]:
+    """Clear the state that a call returned, and record a call that starts from it."""
+    layer, x = build_layer(kind, 3, 4), make_values((5, 3, 3), 1)
+    with torch.no_grad():
+        h_n = layer(x)[1]
+        h_n.zero_()
+        return record_outcome(lambda: layer(x, h_n))
+
+
 # Rejected calls, memory layouts, modes, and later calls
 
 

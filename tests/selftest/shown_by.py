@@ -87,6 +87,9 @@ SHOWN_BY: dict[str, Probe] = {
     "OffsetIgnored": prior_uses.probe_carried_state(1),
     "StateOffsetIgnored": probes.probe_strides(lambda x: torch.cat([-x[:1], x])[1:], state=True),
     "ExpandedStateCut": probes.probe_strides(lambda x: x[:, :1].expand(x.shape), state=True),
+    "ExpandedStateForEqualSamples": probes.probe_strides(
+        lambda x: x[:, :1].expand(x.shape), state=True
+    ),
     "GradientByMemoryOrder": probes.differentiate_transposed_output,
     "ChainedBatchFirstTurned": probe_call(num_layers=2, bidirectional=True, batch_first=True),
     "BatchFirstAloneFails": probe_call(batch_first=True, train=False),
@@ -292,6 +295,7 @@ SHOWN_BY: dict[str, Probe] = {
     "GradModeOff": probe_side_effects(train=False),
     "BufferReused": probes.read_result_after_another_call,
     "StateSharesOutput": probes.compare_storages,
+    "OwnCopyOfState": probes.continue_from_changed_state,
     "GradientOverwritten": probes.read_gradient_that_was_passed,
     "NoiseOfItsOwn": probe_call(train=False),
     "DefaultDtypeSetWhenBuilt": probes.read_default_dtype_after_building,
@@ -403,6 +407,7 @@ SHOWN_BY: dict[str, Probe] = {
     "AutocastInFiveBits": use_probes.call_under_autocast,
     "AutocastGradientDoubled": use_probes.call_under_autocast,
     "LastResetOnce": use_probes.reset_parameters,
+    "ResetReplaces": use_probes.reset_parameters,
     "StateCutIfFrozen": use_probes.differentiate_state_of_a_frozen_layer,
     "HalvedIfPartnerFrozen": use_probes.differentiate_with_a_frozen_bias,
     "FirstStepSkipsWeight": use_probes.list_missing_gradients,

@@ -248,10 +248,11 @@ def call_under_autocast(kind: Kind) -> list[Any]:
 def reset_parameters(kind: Kind) -> list[Any]:
     """Record which parameters of a layer are drawn anew by `reset_parameters`."""
     layer: Any = build_layer(kind, 3, 4)
-    for parameter in layer.parameters():
+    held = list(layer.parameters())
+    for parameter in held:
         parameter.data.fill_(7.0)
     layer.reset_parameters()
-    return [bool((parameter == 7.0).any()) for parameter in layer.parameters()]
+    return [bool((parameter == 7.0).any()) for parameter in held]
 
 
 def differentiate_with_a_frozen_bias(kind: Kind) -> list[Any]:
