@@ -55,7 +55,7 @@ REAL_SIZES: tuple[SizesByName, ...] = (
     {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},
     # Rows take turns, so 512 units and more occur with both activations, modes and kinds of states.
     {"input_size": 64, "hidden_size": 1024, "steps": 2, "batch": 2},
-    # 768 steps are a multiple of the chunks of kernels, as other sizes are not, and exceed 512.
+    # 768 steps are more than 512 and a multiple of 256, so that they fill chunks of steps exactly.
     {"input_size": 64, "hidden_size": 64, "steps": 768, "batch": 1},
     MANY_SAMPLES,
     {"input_size": 1025, "hidden_size": 65, "steps": 3, "batch": 2},

@@ -104,7 +104,7 @@ def _draw_input(case: Case, rng: np.random.Generator) -> Array:
     array = case.distribution.draws.input(rng, shape)
     if not case.is_input_expanded:
         return array
-    return _repeat(array[:1] if case.batch == 1 else array[:, :1], array.shape)
+    return _repeat_slice(array[:1] if case.batch == 1 else array[:, :1], array.shape)
 
 
 def _draw_states(case: Case, rng: np.random.Generator) -> Array:
@@ -117,8 +117,8 @@ def _draw_states(case: Case, rng: np.random.Generator) -> Array:
         for letter in states
     ]
     states_ = np.concatenate(drawn, axis=-1)
-    return _repeat(states_[:, :1], states_.shape) if case.are_states_expanded else states_
+    return _repeat_slice(states_[:, :1], states_.shape) if case.are_states_expanded else states_
 
 
-def _repeat(slice_: Array, shape: tuple[int, ...]) -> Array:
+def _repeat_slice(slice_: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(slice_, shape))

@@ -165,15 +165,12 @@ def reset(observation: Observation) -> None:
     for name, parameter in weights.items():
         largest = float(parameter.detach().abs().max())
         if not largest <= limit:
-            now = layer.weights()[name]
-            if float(now.detach().abs().max()) <= limit:
-                raise Violation(
-                    f"reset_parameters() puts a new parameter in the place of {name}, and leaves "
-                    "the old one, which an optimiser may hold, as it was",
-                    RESET.format(limit=limit),
-                )
-            raise Violation(
-                f"{name} has a value of magnitude {largest:.6g} after reset_parameters(), expected "
-                f"at most {limit:.6g}",
-                RESET.format(limit=limit),
+            is_replaced = float(layer.weights()[name].detach().abs().max()) <= limit
+            message = (
+                f"reset_parameters() puts a new parameter in the place of {name}, and leaves the "
+                "old one, which an optimiser may hold, as it was"
+                if is_replaced
+                else f"{name} has a value of magnitude {largest:.6g} after reset_parameters(), "
+                f"expected at most {limit:.6g}"
             )
+            raise Violation(message, RESET.format(limit=limit))

@@ -382,9 +382,9 @@ def results_not_aliased(observation: Observation) -> None:
         raise Violation(
             f"writing to the results of a call changed {changed[0]}", snippets.RESULTS_NOT_ALIASED
         )
-    is_accepted = call.state_tensors and observation.subject.offers(Feature.STATE)
-    if is_continued(observation.case) and is_accepted:
-        _assert_changed_states_used(observation, list(call.state_tensors.values()))
+    states = list(call.state_tensors.values())
+    if is_continued(observation.case) and states and observation.subject.offers(Feature.STATE):
+        _assert_changed_states_used(observation, states)
 
 
 def _assert_changed_states_used(observation: Observation, states: list[Tensor]) -> None:
