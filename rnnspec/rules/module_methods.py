@@ -239,6 +239,7 @@ layer.load_state_dict(weights, assign=True)""",
         "modules.device-methods",
         "parameters.loaded",
         "parameters.assigned",
+        "modules.replaced-parameters",
         "side-effects.parameters",
     ),
 )

@@ -47,6 +47,9 @@ class FactorsReadLate(Planted):
 
     def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         product: Tensor = LateProduct.apply(rows, weight)
+        # Under autocast, the backward pass would multiply tensors of two dtypes.
+        if {rows.dtype, weight.dtype} != {product.dtype}:
+            return super().multiply(rows, weight, added)
         return product if added is None else added + product
 
 
@@ -140,13 +143,15 @@ class CalledPastHooks(Planted):
 class HooksSeeCopies(Planted):
     """A call returns its computed results, and ignores the results that hooks return."""
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        found = self.__dict__["found"] = super().forward(input, hx)
-        return found
-
     def __call__(self, *given: Any, **named: Any) -> Any:
-        super().__call__(*given, **named)
-        return self.__dict__.pop("found")
+        found: list[Any] = []
+        # The first hook gets the result before another hook replaces it.
+        first = self.register_forward_hook(lambda *call: found.append(call[2]), prepend=True)
+        try:
+            super().__call__(*given, **named)
+        finally:
+            first.remove()
+        return found[-1]
 
 
 plant.name_classes(globals())
