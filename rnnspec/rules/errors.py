@@ -30,6 +30,7 @@ from rnnspec.rulekit.rejections.calls import (
 )
 from rnnspec.rulekit.rejections.side_effects import describe_side_effects, show_side_effects
 from rnnspec.rulekit.rule import GIVEN_STATES, VALID_CALLS, Fact, rule
+from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.devices import is_cpu
 from rnnspec.subjects.failures import Unsupported
@@ -242,6 +243,7 @@ def types(observation: Observation) -> None:
 
 # With one kind, three quick checks of eight missed a setting that a wrong h_0 leaves switched.
 REJECTED_KINDS = 3
+FROZEN = Snippet("layer.requires_grad_(False)")
 
 
 @rule(
@@ -264,22 +266,29 @@ def leave_no_trace(observation: Observation) -> None:
     as they were, and the next call works.
 
     For each of three kinds of invalid calls, a separate layer with the prior use of the case gets
-    such a call and then a valid call.
+    such a call and then a valid call. The last of these layers is frozen before the call.
     Everything that the invalid call could have changed is compared with its state before. The valid
     call counts only if it is right without an earlier call, and after an earlier call that the
     layer accepts.
 
     Catches states that are written to before they are checked, settings that stay switched, random
-    numbers that are drawn before the error, and layers that remember a wrong shape.
+    numbers that are drawn before the error, layers that remember a wrong shape, and frozen layers
+    that leave gradients disabled.
     """
     kinds = [*list_tested_kinds(observation), *list_other_kinds(observation)]
-    for lister in pick_values(observation, kinds, REJECTED_KINDS):
+    for number, lister in enumerate(pick_values(observation, kinds, REJECTED_KINDS), start=1):
         calls = lister(observation)
         call = calls[observation.case.seed % len(calls)]
         prepared = observation.new_layer(observation.case).prepared
+        program = show_side_effects(observation, call)
+        # Code for calls without gradients runs only if nothing requires one.
+        is_frozen = number == REJECTED_KINDS
+        if is_frozen:
+            call = call.detach()
+            for parameter in prepared.module.parameters():
+                parameter.requires_grad_(False)
+            program = FROZEN + program
         found = describe_side_effects(observation, prepared, call)
         if found:
-            raise Violation(
-                f"after {call.description} was rejected, {found}",
-                show_side_effects(observation, call),
-            )
+            rejected = "rejected by a frozen layer" if is_frozen else "rejected"
+            raise Violation(f"after {call.description} was {rejected}, {found}", program)

@@ -201,6 +201,12 @@ FAILS = [
         BOTH,
         "was rejected, grad mode has changed from True to False",
     ),
+    (
+        "errors.leave-no-trace",
+        "FrozenRefusalSwitchesGradientsOff",
+        BOTH,
+        "was rejected by a frozen layer, grad mode has changed from True to False",
+    ),
 ]
 SEEDS = 12
 

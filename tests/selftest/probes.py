@@ -95,6 +95,7 @@ def probe_side_effects(
     layout: str = "batched",
     nan: bool = False,
     hx: tuple[int, ...] | None = None,
+    frozen: bool = False,
     **case: Any,
 ) -> Probe:
     """Return a probe of arguments, parameters, generator and settings after a call."""
@@ -103,6 +104,7 @@ def probe_side_effects(
         layer = build_layer(
             kind, 3, 4, scale=1.0, **({"num_layers": 2, "bidirectional": True} | case)
         ).train(train)
+        layer.requires_grad_(not frozen)
         x, h = (tensor.detach() for tensor in make_inputs(layer, layout, True))
         x = torch.where(x > 1, torch.nan, x) if nan else x
         h = h if hx is None else torch.ones(hx, dtype=h.dtype)

@@ -371,6 +371,7 @@ SHOWN_BY: dict[str, Probe] = {
     "EmptySequenceAccepted": probe_rejection((0, 3, 3)),
     "InputConverted": probe_rejection((5, 3, 3), dtypes="sd"),
     "RefusalSwitchesGradientsOff": probe_side_effects(hx=(1, 3, 4)),
+    "FrozenRefusalSwitchesGradientsOff": probe_side_effects(hx=(1, 3, 4), frozen=True),
     "StateOfFourAxesFlattened": probe_rejection((5, 3, 3), (2, 1, 3, 4)),
     "FeaturesAsserted": probe_rejection((5, 3, 4)),
     "BatchFirstStateTaken": probe_rejection((3, 5, 3), (3, 2, 4), batch_first=True),

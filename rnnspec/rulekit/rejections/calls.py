@@ -71,6 +71,17 @@ class InvalidCall:
         """The arguments in their order."""
         return (self.input,) if self.hx is None else (self.input, self.hx)
 
+    def detach(self) -> InvalidCall:
+        """Return the same call, with arguments that require no gradients."""
+        packed = isinstance(self.input, PackedSequence)
+        data = self.input.data.detach() if packed else self.input.detach()
+        hx = (
+            self.hx.detach()
+            if isinstance(self.hx, Tensor)
+            else self.hx and tuple(state.detach() for state in self.hx)
+        )
+        return replace(self, input=self.input._replace(data=data) if packed else data, hx=hx)
+
 
 CallLister = Callable[[Observation], list[InvalidCall]]
 """A function that lists invalid calls with the same fault. Begin yours with `build_valid_call`."""

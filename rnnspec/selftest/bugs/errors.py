@@ -201,6 +201,20 @@ class RefusalSwitchesGradientsOff(Planted):
         torch.set_grad_enabled(before)
 
 
+@seen_by("errors.leave-no-trace", narrow=True)
+class FrozenRefusalSwitchesGradientsOff(Planted):
+    """A call that needs no gradients disables them, and they stay disabled if it raises."""
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        before = torch.is_grad_enabled()
+        arguments = [input, *([hx] if isinstance(hx, Tensor) else hx or ())]
+        needs_graph = any(each.requires_grad for each in [*self.parameters(), *arguments])
+        torch.set_grad_enabled(before and needs_graph)
+        results = super().forward_tensor(input, hx)
+        torch.set_grad_enabled(before)
+        return results
+
+
 @seen_by("errors.h-0-rank", report="pytorch PR #107223", narrow=True)
 class StateOfFourAxesFlattened(Planted):
     """A 4-D `h_0` with separate dimensions for layers and directions is accepted."""
