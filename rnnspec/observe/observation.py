@@ -123,7 +123,12 @@ class Observation:
         return "call" in self.__dict__.get("_parts", {})
 
     def take_call(self, call: Call) -> None:
-        """Adopt a call with the same values as this observation, made with other tensors."""
+        """Adopt a call with the same values as this observation, made with other tensors.
+
+        Raises ValueError if this observation has been called, because its results are kept.
+        """
+        if self.was_called:
+            raise ValueError("this observation has a call; pass yours to second_call()")
         self.__dict__.setdefault("_parts", {})["call"] = call
 
     @property

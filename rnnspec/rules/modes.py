@@ -31,6 +31,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.contract.shapes import input_shape
 from rnnspec.observe.call import Call, perform_call
+from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
 from rnnspec.rulekit.assertions.relations import has_right_results
@@ -220,6 +221,17 @@ for got, expected in zip(run(layer), run(reference)):
     torch.testing.assert_close(got, expected, rtol=0.1, atol=0.1)""",
     (Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD, Helper.BACKWARD),
 )
+WITH_UPDATED_WEIGHTS = Snippet(
+    """for _ in range(2):
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.neg_()
+    with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
+        results, wanted = list_tensors(layer(*given)), list_tensors(reference(*given))
+for got, expected in zip(map(data, results), map(data, wanted)):
+    torch.testing.assert_close(got.float(), expected.float(), rtol=0.1, atol=0.1)""",
+    (Helper.DATA, Helper.LIST_TENSORS),
+)
 NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")
 SHALLOW = Snippet(
     """config = {{**config{changes}}}
@@ -248,36 +260,62 @@ def autocast(observation: Observation) -> None:
 
     The layer is called again and differentiated, in half of the cases with an input in bfloat16, as
     other layers return it under autocast; in half of the cases, a new layer with `num_layers=1` is
-    called with one or two steps instead. Results and gradients are compared with the reference,
-    within a bound for sums in bfloat16 whose operands are rounded too. So a layer may compute in
-    float32, and in bfloat16.
+    called with one or two steps instead: with its weights negated, with its own weights, both
+    without gradients, and once more with gradients. Results and gradients are compared with the
+    reference, within a bound for sums in bfloat16 whose operands are rounded too. So a layer may
+    compute in float32, and in bfloat16.
 
-    Catches calls and backward passes that mix dtypes, and parts that compute with another number of
-    digits than bfloat16 has.
+    Catches calls and backward passes that mix dtypes, parts that compute with another number of
+    digits than bfloat16 has, and copies of weights in bfloat16 that miss an update.
     """
     if not has_right_results(observation):
         return  # other rules report that
     is_narrow = observation.case.seed % 2 == 1 and observation.subject.offers(Feature.BFLOAT16)
-    lines = NARROW_INPUT + AUTOCAST if is_narrow else AUTOCAST
-    if observation.case.seed // 2 % 2:
-        again = _build_shallow_layer(observation)
-        if not has_right_results(again):
-            return
-        lines = _write_shallow(again.case) + lines
-    else:
-        again = observation.second_call()
-    given = again.build_arguments()
+    is_shallow = observation.case.seed // 2 % 2 == 1
+    right = _build_shallow_layer(observation) if is_shallow else observation
+    if is_shallow and not has_right_results(right):
+        return
+    given = right.build_arguments()
+    before = _write_shallow(right.case) if is_shallow else Snippet("")
     if is_narrow:
         given = replace(given, input=given.input.to(torch.bfloat16))
-    device = torch.device(observation.subject.device).type
-    with torch.autocast(device, torch.bfloat16):
-        again.take_call(perform_call(again.prepared, again.case, given))
-    expected = again.expected.round_as(oracle.AUTOCAST)
-    compare = partial(assert_each_close, again, snippet=lines)
-    compare(again.result_names, again.results, expected.results, expected.bound.results)
+        before += NARROW_INPUT
+    expected = right.expected.round_as(oracle.AUTOCAST)
+    if is_shallow:
+        updated = _call_with_updated_weights(right, given)
+        _assert_autocast_results(updated, expected, before + WITH_UPDATED_WEIGHTS)
+    again = _call_under_autocast(right, right.case, given)
+    _assert_autocast_results(again, expected, before + AUTOCAST)
     found = again.differentiate(again.call, again.result_names)
     names = [name for name in list_gradient_names(again) if name in found]
-    compare(names, found, expected.gradients, expected.gradient_bound)
+    bound = expected.gradient_bound
+    assert_each_close(again, names, found, expected.gradients, bound, before + AUTOCAST)
+
+
+def _assert_autocast_results(
+    observation: Observation, expected: Expected, snippet: Snippet
+) -> None:
+    names, bound = observation.result_names, expected.bound.results
+    assert_each_close(observation, names, observation.results, expected.results, bound, snippet)
+
+
+def _call_under_autocast(observation: Observation, case: Case, given: CallArguments) -> Observation:
+    """Call the layer of an observation again, under autocast, in the gradient mode of a case."""
+    again = observation.second_call()
+    with torch.autocast(torch.device(again.subject.device).type, torch.bfloat16):
+        again.take_call(perform_call(again.prepared, case, given))
+    return again
+
+
+def _call_with_updated_weights(observation: Observation, given: CallArguments) -> Observation:
+    """Call a new layer without gradients, with negated weights and then with its own again."""
+    without_gradients = observation.case.replace(grad_mode=GradMode.NO_GRAD)
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in observation.prepared.module.parameters():
+                parameter.neg_()
+        again = _call_under_autocast(observation, without_gradients, given)
+    return again
 
 
 def _build_shallow_layer(observation: Observation) -> Observation:

@@ -196,6 +196,15 @@ def test_a_second_call_uses_the_same_layer_with_other_numbers() -> None:
     assert observation.new_layer(BASE).module is not observation.module
 
 
+def test_an_observation_that_has_a_call_takes_no_other() -> None:
+    observation = observe(nn.RNN)
+    other = observation.second_call()
+    other.take_call(observation.call)
+    assert np.array_equal(other.output, observation.output)
+    with pytest.raises(ValueError, match=r"this observation has a call; pass yours to second_call"):
+        observation.take_call(other.call)
+
+
 def test_equal_cases_give_equal_results() -> None:
     case = BASE.replace(dropout=0.5, mode=Mode.TRAIN)
     assert np.array_equal(observe(nn.RNN, case).output, observe(nn.RNN, case).output)

@@ -407,6 +407,7 @@ SHOWN_BY: dict[str, Probe] = {
     "InputOfWeightsDtypeOnly": use_probes.call_under_autocast,
     "AutocastInFiveBits": use_probes.call_under_autocast,
     "AutocastGradientDoubled": use_probes.call_under_autocast,
+    "AutocastCopiesKept": use_probes.call_under_autocast_after_an_update,
     "LastResetOnce": use_probes.reset_parameters,
     "ResetReplaces": use_probes.reset_parameters,
     "StateCutIfFrozen": use_probes.differentiate_state_of_a_frozen_layer,

@@ -245,6 +245,18 @@ def call_under_autocast(kind: Kind) -> list[Any]:
     return recorded
 
 
+def call_under_autocast_after_an_update(kind: Kind) -> list[Any]:
+    """Record the outputs under autocast before and after the weights are negated in place."""
+    layer = build_layer(kind, 3, 4, torch.float32)
+    outputs: list[Any] = []
+    for _ in range(2):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            outputs.append(layer(make_values((5, 3, 3), 1).float())[0].float())
+        for parameter in layer.parameters():
+            parameter.data.neg_()
+    return outputs
+
+
 def reset_parameters(kind: Kind) -> list[Any]:
     """Record which parameters of a layer are drawn anew by `reset_parameters`."""
     layer: Any = build_layer(kind, 3, 4)

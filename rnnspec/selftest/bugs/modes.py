@@ -152,6 +152,20 @@ AutocastGradientDoubled = plant(
     {"weight_ih": double_gradient_under_autocast},
     narrow=True,
 )
+
+
+@seen_by("modes.autocast", narrow=True)
+class AutocastCopiesKept(Planted):
+    """Under autocast without gradients, the weights are rounded once and miss later updates."""
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        weight = super().parameter(kind, layer, direction)
+        if torch.is_grad_enabled() or not is_autocast(weight.device.type):
+            return weight
+        copies: dict[int, Tensor] = self.__dict__.setdefault("copies", {})
+        return copies.setdefault(id(weight), weight.detach().bfloat16().to(weight.dtype))
+
+
 DropsByGradMode = plant(
     "Dropout acts if gradients are enabled, whatever the mode is.",
     "dropout.eval dropout.place",
