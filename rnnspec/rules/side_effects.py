@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import Distribution, Feature
+from rnnspec.cases.axes import Distribution, Feature, GradMode
 from rnnspec.cases.conditions import (
     has_active_dropout,
     has_predictable_results,
@@ -327,7 +327,9 @@ def _assert_settings_unchanged(
     "rnn.effects.results",
     "gru.effects.results",
     "use.memory.kept",
-    when=one_in(12, 1),
+    # Some buffers are kept for inference alone. Quick checks missed one in two seeds of three with
+    # one in 12, in one seed of four with one in 4, and in no seed of four with one in 2.
+    when=one_in(12, 1) | (has_value(GradMode.INFERENCE) & one_in(2, 1)),
     presupposes=(Fact.CALL, *REPEATED_CALLS),
 )
 def earlier_results(observation: Observation) -> None:

@@ -127,12 +127,15 @@ def probe_side_effects(
 
 
 def read_result_after_another_call(kind: Kind) -> list[Any]:
-    """Record a result without gradients after another call."""
+    """Record the results without gradients and in inference mode, each after another call."""
     layer = build_layer(kind, 3, 4, num_layers=2)
-    with torch.no_grad():
-        first = layer(make_values((5, 3, 3), 1))
-        layer(make_values((5, 3, 3), 2))
-    return flatten_result(first)
+    recorded: list[Any] = []
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            first = layer(make_values((5, 3, 3), 1))
+            layer(make_values((5, 3, 3), 2))
+            recorded += flatten_result(first)
+    return recorded
 
 
 def compare_storages(kind: Kind) -> list[Any]:

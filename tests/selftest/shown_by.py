@@ -294,6 +294,7 @@ SHOWN_BY: dict[str, Probe] = {
     "DefaultDtypeChanged": probe_side_effects(nan=True),
     "GradModeOff": probe_side_effects(train=False),
     "BufferReused": probes.read_result_after_another_call,
+    "BufferReusedInInference": probes.read_result_after_another_call,
     "StateSharesOutput": probes.compare_storages,
     "OwnCopyOfState": probes.continue_from_changed_state,
     "GradientOverwritten": probes.read_gradient_that_was_passed,

@@ -169,13 +169,28 @@ class BufferReused(Planted):
 
     def compute(self, data: Tensor, sizes: Batches, start: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().compute(data, sizes, start)
-        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        if not self.uses_buffer():
             return output, h_n
         buffer: Tensor | None = self.__dict__.get("buffer")
         properties = output.shape, output.dtype, output.device
         if buffer is None or (buffer.shape, buffer.dtype, buffer.device) != properties:
             buffer = self.__dict__["buffer"] = torch.empty_like(output)
         return buffer.copy_(output), h_n
+
+    def uses_buffer(self) -> bool:
+        """Return whether the current gradient mode allows a buffer."""
+        return not (torch.is_grad_enabled() or torch.is_inference_mode_enabled())
+
+
+@seen_by("side-effects.earlier-results", beyond_cells=True, narrow=True)
+class BufferReusedInInference(BufferReused):
+    """In inference mode, the output lies in a buffer that the next call of the same size
+    overwrites.
+    """
+
+    def uses_buffer(self) -> bool:
+        """Return whether inference mode is enabled."""
+        return torch.is_inference_mode_enabled()
 
 
 @seen_by("side-effects.results-not-aliased", beyond_cells=True, narrow=True, ungated=True)
