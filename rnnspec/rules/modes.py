@@ -34,7 +34,7 @@ from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
-from rnnspec.rulekit.assertions.relations import has_right_results
+from rnnspec.rulekit.assertions.relations import has_right_results, make_second_call
 from rnnspec.rulekit.assertions.results import (
     assert_each_close,
     assert_results,
@@ -157,7 +157,12 @@ def no_grad(observation: Observation) -> None:
     "rnn.module.no-grad",
     when=has_value(GradMode.INFERENCE),
     about=("grad_mode",),
-    presupposes=("side-effects.parameters", "side-effects.earlier-results", *REPEATED_CALLS),
+    presupposes=(
+        "modes.no-grad",
+        "side-effects.parameters",
+        "side-effects.earlier-results",
+        *REPEATED_CALLS,
+    ),
 )
 def inference(observation: Observation) -> None:
     """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
@@ -281,7 +286,7 @@ def autocast(observation: Observation) -> None:
         given = replace(given, input=given.input.to(torch.bfloat16))
         before += NARROW_INPUT
     expected = right.expected.round_as(oracle.AUTOCAST)
-    if is_shallow:
+    if is_shallow and has_right_results(make_second_call(right, grad_mode=GradMode.NO_GRAD)):
         updated = _call_with_updated_weights(right, given)
         _assert_autocast_results(updated, expected, before + WITH_UPDATED_WEIGHTS)
     again = _call_under_autocast(right, right.case, given)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout
+from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout, Mode
 from rnnspec.engine.outcome import Finding
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.checking import Fails, Passes, check_layer, describe_violation, make_case
@@ -116,6 +116,12 @@ FAILS: Fails = [
         r"output\[0, 0, 0\] is .*, expected",
     ),
     ("states.absent-is-zero", "DefaultStateUninitialised", make_case(), "is nan, expected"),
+    (
+        "states.absent-is-zero",
+        "GivenStateKept",
+        make_case(mode=Mode.EVAL, grad_mode=GradMode.NO_GRAD),
+        r"output\[0, 0, 0\] is .*, expected",
+    ),
     (
         "states.absent-is-zero",
         "DefaultStateUninitialised",

@@ -240,6 +240,14 @@ def probe_later_call(N: int = 3, calls: int = 2, **case: Any) -> Probe:
     return probe
 
 
+def call_after_a_given_state(kind: Kind) -> list[Any]:
+    """Record a call without states after a call with states, in eval mode, without gradients."""
+    layer = build_layer(kind, 3, 4).eval()
+    with torch.no_grad():
+        layer(*make_inputs(layer, "batched", True))
+        return record_outcome(lambda: layer(make_inputs(layer, "batched", False)[0]))
+
+
 def call_with_two_packed_batches(kind: Kind) -> list[Any]:
     """Call a layer with three packed sequences, then with two, and record the second call."""
     layer = build_layer(kind, 3, 4)

@@ -334,6 +334,7 @@ SHOWN_BY: dict[str, Probe] = {
     "RemembersState": probe_later_call(),
     "BatchSizeBaked": probe_later_call(N=2),
     "StateKeptUntilModeIsSet": probe_later_call(),
+    "GivenStateKept": probes.call_after_a_given_state,
     "ThirdCallDiffers": probe_later_call(calls=3),
     "PackedBatchSizeBaked": probes.call_with_two_packed_batches,
     "FrozenForGood": prior_uses.differentiate_after_thawing,

@@ -181,8 +181,8 @@ def start_from_kept(states: States, spot: Here) -> States:
     return kept if all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs) else states
 
 
-def keep_final(states: States, spot: Here) -> States:
-    """Keep the final states on the layer, and return them."""
+def keep_states(states: States, spot: Here) -> States:
+    """Keep states on the layer, and return them."""
     kept = {letter: state.detach().clone() for letter, state in states.items()}
     spot.module.__dict__["kept"] = kept
     return states
@@ -194,11 +194,22 @@ class StateKeptUntilModeIsSet(Planted):
     `eval()` was called in between.
     """
 
-    changes = change_values({"default": start_from_kept, "final": keep_final})
+    changes = change_values({"default": start_from_kept, "final": keep_states})
 
     def train(self, mode: bool = True) -> StateKeptUntilModeIsSet:
         self.__dict__["kept"] = None
         return super().train(mode)
 
 
+GivenStateKept = plant(
+    "In eval mode under `torch.no_grad()`, a call without `h_0` starts from the last given state.",
+    "modes.no-grad states.absent-is-zero",
+    {"default": start_from_kept, "initial": keep_states},
+    where=lambda spot: (
+        not spot.module.training
+        and not torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+    ),
+    narrow=True,
+)
 plant.name_classes(globals())
