@@ -208,7 +208,13 @@ def state_rank(observation: Observation) -> None:
     needs=(Feature.STATE,),
     id="cells.state-of-one-sample",
     part=Part.INTERFACE,
-    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
+    presupposes=(
+        Fact.RESULTS,
+        *VALID_CALLS,
+        *GIVEN_STATES,
+        "errors.h-0-batch",
+        "cells.state-rank",
+    ),
 )
 def state_of_one_sample(observation: Observation) -> None:
     """A call with a batch rejects a state without a batch dimension, and never broadcasts it.

@@ -269,10 +269,9 @@ SLOPE_AT_ZERO = Snippet(
 with torch.no_grad():
     for name, parameter in named(layer).items():
         parameter.mul_(0.0 if "bias" in name else 1.0)
-output, h_n = layer(zeros)
-(output.sum() + h_n.sum()).backward()
+sum(result.sum() for result in list_tensors(layer(zeros))).backward()
 assert not zeros.grad.any(), zeros.grad""",
-    (Helper.NAMED, Helper.BACKWARD),
+    (Helper.NAMED, Helper.LIST_TENSORS, Helper.BACKWARD),
 )
 
 

@@ -67,7 +67,6 @@ from rnnspec.subjects.subject import observe_step
     id="modules.tied-parameters",
     presupposes=(
         Fact.RESULTS,
-        "side-effects.parameters",
         *REPEATED_CALLS,
         "parameters.trainable",
         "parameters.loaded-from-others",
@@ -105,7 +104,6 @@ def tied_parameters(observation: Observation) -> None:
     id="modules.parametrized",
     presupposes=(
         Fact.RESULTS,
-        "side-effects.parameters",
         *REPEATED_CALLS,
         "parameters.trainable",
         "modules.replaced-parameters",
@@ -311,7 +309,13 @@ def set_from_vector(observation: Observation) -> None:
     "use.module.registered",
     when=has_predictable_results & one_in(30, 17, of_cells=18),
     id="modules.user-parameter",
-    presupposes=(Fact.RESULTS, "modules.state-dict", "side-effects.parameters", "parameters.names"),
+    presupposes=(
+        Fact.RESULTS,
+        "modules.state-dict",
+        "modules.state-dict-options",
+        "side-effects.parameters",
+        "parameters.names",
+    ),
 )
 def user_parameter(observation: Observation) -> None:
     """A parameter or buffer that the user adds appears in the `state_dict` and changes no result.
