@@ -138,7 +138,8 @@ def _explain_by_known(
         first = query.besides.origin
         if not isinstance(first, Hypothesis):
             return {}
-        return _explain(cases, list(list_further(first, hypotheses)), is_partial, budget)
+        further = _explain(cases, list(list_further(first, hypotheses)), is_partial, budget)
+        return {each: count for each, count in further.items() if _adds_to(each, first, cases)}
     if cases.first.estimate_work(hypotheses) > MOST_WORK:
         hypotheses = _leave_out_refuted(hypotheses, passing, budget)
     takes_long = cases.first.estimate_work(hypotheses) > MOST_WORK
@@ -148,6 +149,15 @@ def _explain_by_known(
         return found
     infer = infer_gradient_clips if query.gradients else infer_hypotheses
     return _explain(cases, _infer_from(cases, infer), is_partial, budget) or found
+
+
+def _adds_to(further: Hypothesis, known: Hypothesis, cases: OrderedCases) -> bool:
+    """Return whether a further mistake explains a case that the known mistake does not."""
+    return any(
+        case.check(known) is Agreement.CONTRADICTION
+        and case.check(further) in (Agreement.EVIDENCE, Agreement.PREDICTED)
+        for case in cases
+    )
 
 
 def _leave_out_refuted(

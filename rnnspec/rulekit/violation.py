@@ -16,6 +16,9 @@ from rnnspec.observe.tensors import measure_distance
 from rnnspec.oracle import Array
 from rnnspec.rulekit.snippet import Snippet
 
+UNPRINTED = 1e100
+"""The least excess that a message leaves out: rounding explains no error of a value such as 0."""
+
 
 class ErrorSize(Enum):
     """The size of an error, in words."""
@@ -58,7 +61,7 @@ class Difference:
         count = f"{self.wrong} of {self.total} elements"
         factor = (
             f"{self.excess:.2g} times what {self.source} can explain, "
-            if np.isfinite(self.excess)
+            if self.excess < UNPRINTED
             else ""
         )
         got, expected = show_apart(self.got, self.expected)
@@ -134,6 +137,15 @@ class Violation(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def at_moment(self, when: str) -> Violation:
+        """Return the same violation with the moment of its difference, if it has a difference."""
+        if self.difference is None:
+            return self
+        difference = replace(self.difference, when=when)
+        moved = Violation(snippet=self.snippet, difference=difference, reading=self.reading)
+        moved.mistake, moved.comparison = self.mistake, self.comparison
+        return moved
 
     @cached_property
     def message(self) -> str:

@@ -14,6 +14,7 @@ from rnnspec.cases.conditions import (
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
+    InvalidCall,
     assert_call_rejected,
     assert_rejection_types,
     list_empty_sequences,
@@ -266,29 +267,37 @@ def leave_no_trace(observation: Observation) -> None:
     as they were, and the next call works.
 
     For each of three kinds of invalid calls, a separate layer with the prior use of the case gets
-    such a call and then a valid call. The last of these layers is frozen before the call.
-    Everything that the invalid call could have changed is compared with its state before. The valid
-    call counts only if it is right without an earlier call, and after an earlier call that the
-    layer accepts.
+    such a call and then a valid call; a fourth layer, whose parameters are frozen, gets the last of
+    these calls. Everything that the invalid call could have changed is compared with its state
+    before. The valid call counts only if it is right without an earlier call, and after an earlier
+    call that the layer accepts.
 
     Catches states that are written to before they are checked, settings that stay switched, random
     numbers that are drawn before the error, layers that remember a wrong shape, and frozen layers
     that leave gradients disabled.
     """
     kinds = [*list_tested_kinds(observation), *list_other_kinds(observation)]
-    for number, lister in enumerate(pick_values(observation, kinds, REJECTED_KINDS), start=1):
-        calls = lister(observation)
-        call = calls[observation.case.seed % len(calls)]
-        prepared = observation.new_layer(observation.case).prepared
-        program = show_side_effects(observation, call)
-        # Code for calls without gradients runs only if nothing requires one.
-        is_frozen = number == REJECTED_KINDS
-        if is_frozen:
-            call = call.detach()
-            for parameter in prepared.module.parameters():
-                parameter.requires_grad_(False)
-            program = FROZEN + program
-        found = describe_side_effects(observation, prepared, call)
-        if found:
-            rejected = "rejected by a frozen layer" if is_frozen else "rejected"
-            raise Violation(f"after {call.description} was {rejected}, {found}", program)
+    listed = [lister(observation) for lister in pick_values(observation, kinds, REJECTED_KINDS)]
+    calls = [each[observation.case.seed % len(each)] for each in listed]
+    for call in calls:
+        _assert_no_trace(observation, call)
+    _assert_no_trace(observation, calls[-1].detach(), is_frozen=True)
+
+
+def _assert_no_trace(
+    observation: Observation, call: InvalidCall, *, is_frozen: bool = False
+) -> None:
+    """Raise Violation if a call that a layer rejects has side effects.
+
+    The layer has the prior use of the case. Its parameters are frozen first if `is_frozen`.
+    """
+    prepared = observation.new_layer(observation.case).prepared
+    program, rejected = show_side_effects(observation, call), "rejected"
+    # Code for calls without gradients runs only if nothing requires one.
+    if is_frozen:
+        for parameter in prepared.module.parameters():
+            parameter.requires_grad_(False)
+        program, rejected = FROZEN + program, "rejected by a frozen layer"
+    found = describe_side_effects(observation, prepared, call)
+    if found:
+        raise Violation(f"after {call.description} was {rejected}, {found}", program)

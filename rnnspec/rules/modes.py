@@ -233,8 +233,8 @@ WITH_UPDATED_WEIGHTS = Snippet(
             parameter.neg_()
     with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
         results, wanted = list_tensors(layer(*given)), list_tensors(reference(*given))
-for got, expected in zip(map(data, results), map(data, wanted)):
-    torch.testing.assert_close(got.float(), expected.float(), rtol=0.1, atol=0.1)""",
+for got, expected in zip(results, wanted):
+    torch.testing.assert_close(data(got).float(), data(expected).float(), rtol=0.1, atol=0.1)""",
     (Helper.DATA, Helper.LIST_TENSORS),
 )
 NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")

@@ -38,6 +38,7 @@ from rnnspec.rulekit.fixtures.training import (
     Loss,
     call_with_frozen_tensors,
     choose_frozen_tensors,
+    describe_frozen,
     write_frozen_snippet,
 )
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
@@ -301,11 +302,12 @@ def frozen(observation: Observation) -> None:
     In a second call, the input and `h_0`, all parameters of a kind or of a layer, a single
     parameter, all parameters, or all tensors have `requires_grad=False`; in a third call, one
     tensor of each pair, such as the two biases; in a fourth call, the others; in a fifth call, all
-    but the input or a single initial state. The other gradients are compared with the reference; if
-    there are no others, no result may require a gradient.
+    but the input, an initial state, the parameters of one kind, or the biases. The other gradients
+    are compared with the reference; if there are no others, no result may require a gradient.
 
     Catches a frozen parameter that stops all gradients, weight gradients that are lost if the input
-    requires none, calls that unfreeze parameters, and results that always require gradients.
+    requires none, biases that cannot be trained alone, calls that unfreeze parameters, and results
+    that always require gradients.
     """
     for frozen_names in choose_frozen_tensors(observation.case, observation.values):
         _assert_others_unchanged(observation, frozen_names)
@@ -315,6 +317,8 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
     """Raise Violation if gradients change because other tensors are frozen."""
     names = [name for name in list_gradient_names(observation) if name not in frozen_names]
     snippet = write_frozen_snippet(frozen_names, names, observation.case)
+    has_tensor = {*list_gradient_names(observation)}.__contains__
+    while_frozen = f"while {describe_frozen([*filter(has_tensor, frozen_names)], names)}"
     with call_with_frozen_tensors(observation, frozen_names) as call:
         differentiable = [
             name for name, tensor in call.result_tensors.items() if tensor.requires_grad
@@ -329,8 +333,8 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
             return
         if not differentiable:
             raise Violation(
-                f"{' and '.join(observation.result_names)} have requires_grad=False while "
-                f"{len(frozen_names)} of the tensors are frozen; expected True",
+                f"{' and '.join(observation.result_names)} have requires_grad=False "
+                f"{while_frozen}; expected True",
                 snippet,
             )
         found = observation.differentiate(call, observation.result_names)
@@ -340,10 +344,7 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
             f"{unfrozen[0]} was frozen, but has requires_grad=True after a call; expected False",
             snippet,
         )
-    assert_gradients(
-        observation,
-        found,
-        observation.expected,
-        names,
-        snippet=snippet,
-    )
+    try:
+        assert_gradients(observation, found, observation.expected, names, snippet=snippet)
+    except Violation as violation:
+        raise violation.at_moment(while_frozen) from None

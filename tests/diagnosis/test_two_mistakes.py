@@ -23,13 +23,15 @@ from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.hypothesis import Hypothesis, combine_mistakes, list_further
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
+from rnnspec.plain.call import Here
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
-from rnnspec.reference.values import NOTHING
+from rnnspec.reference.values import NOTHING, change_values
 from rnnspec.rulekit.facts import measure_error
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.bugs.planted import Planted as PlantedBug
 from tests.diagnosis.planted_mistakes import CASES, Planted, draw_cases, expect
 
 ONE = Case(config=Config(1, 1))
@@ -154,6 +156,26 @@ def _agrees(hypothesis: Hypothesis, seen: Observation) -> bool:
     evidence = Evidence(seen)
     assert evidence.observed is not None
     return evidence.measure(evidence.observed, evidence.predict(hypothesis.changes)) <= 1.0
+
+
+def add_for_each_split(bias: torch.Tensor, spot: Here) -> Any:
+    """Return a bias that is added for every 64 values that a layer reads."""
+    layer: Any = spot.module
+    read = layer.hidden_size * layer.directions if spot.layer else layer.input_size
+    return bias * (1 + (read - 1) // 64)
+
+
+class BiasOfEachSplit(PlantedBug):
+    """`bias_ih` is added once for every 64 values that a layer reads."""
+
+    changes = change_values({"bias_ih": add_for_each_split})
+
+
+@pytest.mark.slow
+def test_a_mistake_that_changes_nothing_is_not_found_besides_another() -> None:
+    report = rnnspec.check(BiasOfEachSplit, kind="rnn", profile="quick")
+    causes = [fault.likely_cause_key for fault in report.faults if fault.likely_cause_key]
+    assert causes == ["b_ih.twice@upper-layers"]
 
 
 def test_a_mistake_is_not_its_own_companion() -> None:

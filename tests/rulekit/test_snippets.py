@@ -92,6 +92,7 @@ WORDS = {
 }
 """Sample values for the placeholders."""
 WORDS_OF = {
+    "AFTER_A_STATE": {"states": "[1]"},
     "DIFFERENTIATE_TWICE": {"states": ""},
     "FORKED": {"kind": ""},
     "SOME_FROZEN": {"states": "", "leaves": ""},

@@ -330,9 +330,11 @@ def test_every_way_of_freezing_is_drawn() -> None:
     values = draw_values(STACK)
     drawn = [choose_frozen_tensors(STACK.replace(seed=seed), values) for seed in range(60)]
     assert {len(usual) for usual, *_ in drawn} == {1, 2, 4, 8, 16, 18}
-    assert {tuple({"input", "h_0"} - set(others)) for *_, others in drawn} == {
-        ("input",),
-        ("h_0",),
+    everything = {"input", "h_0", *values.weights}
+    roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "bias")
+    groups = [{name for name in everything if name.startswith(role)} for role in roles]
+    assert {frozenset(everything - set(others)) for *_, others in drawn} == {
+        *map(frozenset, [{"input"}, {"h_0"}, *groups])
     }
     pairs = itertools.permutations(["input", "h_0", *values.weights], 2)
     # By chance, half of the cases freeze one tensor of a pair without the other: 30 of 60, with a

@@ -13,7 +13,7 @@ from rnnspec.reference.values import change_values
 from rnnspec.rulekit.fixtures.training import Loss
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, Plain
-from rnnspec.selftest.bugs.states import keep_final
+from rnnspec.selftest.bugs.states import keep_states
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.checking import Fails, Passes, check_layer, describe_violation, make_case
@@ -127,7 +127,7 @@ def test_every_loss_is_drawn() -> None:
 class StatesOfItsOwn(Plain):
     """A layer that keeps a copy of the last states, and never uses it."""
 
-    changes = change_values({"final": keep_final})
+    changes = change_values({"final": keep_states})
 
 
 def test_states_that_are_only_kept_pass() -> None:

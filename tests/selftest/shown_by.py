@@ -412,6 +412,7 @@ SHOWN_BY: dict[str, Probe] = {
     "AutocastCopiesKept": use_probes.call_under_autocast_after_an_update,
     "LastResetOnce": use_probes.reset_parameters,
     "ResetReplaces": use_probes.reset_parameters,
+    "BiasesCutIfAlone": use_probes.differentiate_biases_alone,
     "StateCutIfFrozen": use_probes.differentiate_state_of_a_frozen_layer,
     "HalvedIfPartnerFrozen": use_probes.differentiate_with_a_frozen_bias,
     "FirstStepSkipsWeight": use_probes.list_missing_gradients,

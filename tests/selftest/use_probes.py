@@ -275,6 +275,16 @@ def differentiate_with_a_frozen_bias(kind: Kind) -> list[Any]:
     return flatten_result(torch.autograd.grad(layer(x)[0].sum(), layer.bias_hh_l0))
 
 
+def differentiate_biases_alone(kind: Kind) -> list[Any]:
+    """Record the gradients of the biases while the input and the weight matrices are frozen."""
+    layer = build_layer(kind, 3, 4)
+    biases = [each for name, each in layer.named_parameters() if "bias" in name]
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_("bias" in name)
+    x = make_inputs(layer)[0].detach()
+    return record_outcome(lambda: torch.autograd.grad(layer(x)[0].sum(), biases))
+
+
 def differentiate_state_of_a_frozen_layer(kind: Kind) -> list[Any]:
     """Record the gradient of an initial state while all parameters are frozen."""
     layer = build_layer(kind, 3, 4).requires_grad_(False)

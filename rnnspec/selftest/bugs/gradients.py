@@ -72,6 +72,18 @@ StateCutIfFrozen = plant(
     where=lambda spot: not any(each.requires_grad for each in spot.module.parameters()),
     narrow=True,
 )
+BiasesCutIfAlone = plant(
+    "If the input and the weight matrices are frozen, the biases receive no gradient.",
+    "gradients.frozen",
+    {"bias_ih": torch.detach, "bias_hh": torch.detach},
+    where=lambda spot: (
+        not spot.call.input.requires_grad
+        and not any(
+            each.requires_grad for name, each in spot.module.named_parameters() if "weight" in name
+        )
+    ),
+    narrow=True,
+)
 FinalStateCut = plant(
     "No gradient flows back from `h_n`.",
     "gradients.h-n-alone",
