@@ -55,7 +55,7 @@ assert [type(each) for each in result] == [type(each) for each in expected]""")
 LOOP = Snippet(
     """for _ in range(2):
     states = given[1:]
-    for _ in range(3):
+    for _ in range({steps}):
         result = layer(x, *states)
         close(result, reference(x, *states))
         states = (result,)""",
@@ -162,8 +162,9 @@ def step(observation: Observation) -> None:
 def loop(observation: Observation) -> None:
     """Calls in a loop compute the same as a layer for the whole sequence.
 
-    The cell is called for each of three to five steps, with the states that its previous call
-    returned. Each hidden state is compared with the reference for a unidirectional layer.
+    The cell is called for each of three to five steps, and in some cases for up to a hundred, with
+    the states that its previous call returned. Each hidden state is compared with the reference for
+    a unidirectional layer.
 
     Catches cells that keep a state from call to call, or return a state that cannot be passed on.
     """
@@ -179,7 +180,7 @@ def loop(observation: Observation) -> None:
             found,
             expected.output[here],
             lambda here=here: expected.bound.output[here],  # type: ignore[misc]
-            LOOP,
+            LOOP.format(steps=len(sequence)),
         )
 
 

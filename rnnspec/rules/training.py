@@ -221,12 +221,12 @@ def across_calls(observation: Observation) -> None:
 def loop_gradients(observation: Observation) -> None:
     """If a cell is called in a loop, gradients pass from each step to the previous step.
 
-    The cell is called for each of three to five steps, with the tensors that its previous call
-    returned, and the last states are differentiated. All gradients are compared with the reference
-    for a unidirectional layer.
+    The cell is called for each of three to five steps, and in some cases for up to a hundred, with
+    the tensors that its previous call returned. All hidden states and the last states are
+    differentiated. All gradients are compared with the reference for a unidirectional layer.
 
-    Catches cells that detach or copy a state that they are given or return, so that gradients reach
-    only the last steps.
+    Catches cells that detach or copy a state that they are given or return, in every call or after
+    some calls, so that gradients reach only the last steps.
     """
     sequence = draw_sequence(observation.case)
     expected = expect_layer(observation, sequence)
@@ -240,7 +240,7 @@ def loop_gradients(observation: Observation) -> None:
             found[name],
             expected.gradients[right],
             lambda right=right: expected.gradient_bound[right],  # type: ignore[misc]
-            LOOP_GRADIENT,
+            LOOP_GRADIENT.format(steps=len(sequence)),
         )
 
 

@@ -239,11 +239,12 @@ for own, other in zip(found, expected):
 
 LOOP_GRADIENT = Snippet(
     """def differentiate(cell):
-    states = given[1:]
-    for _ in range(3):
+    states, total = given[1:], 0.0
+    for _ in range({steps}):
         states = (cell(x, *states),)
+        total = total + spread(states[0])
     leaves = [x, *list_tensors(given[1:]), *named(cell).values()]
-    return torch.autograd.grad(spread(states[0]), leaves, allow_unused=True)
+    return torch.autograd.grad(total, leaves, allow_unused=True)
 
 for own, expected in zip(differentiate(layer), differentiate(reference)):
     assert own is not None, "the gradient does not reach a tensor"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -355,15 +356,30 @@ class ZerosOfDefaultDtype(PlantedCell):
         return self.map_states(lambda state: state + torch.zeros(state.shape), states)
 
 
+# A copy of a cell must not copy its last states, whose graph cannot be copied.
+LAST_STATES: WeakKeyDictionary[nn.Module, list[Tensor]] = WeakKeyDictionary()
+
+
 @seen_by("gradients.loop", narrow=True)
 class OwnStateDetached(PlantedCell):
     """A state that the cell returned last is detached if it is passed to the next call."""
 
+    detached_every: ClassVar[int] = 1
+    calls = 0
+
     def forward(self, input: Tensor, hx: CellStates | None = None) -> CellStates:
-        given = self.list_states(hx)
-        kept = self.__dict__.get("kept", [])
-        if any(one is other for one in given for other in kept):
-            hx = None if hx is None else self.map_states(Tensor.detach, hx)
+        last = LAST_STATES.get(self, [])
+        continues = any(one is other for one in self.list_states(hx) for other in last)
+        self.calls = self.calls + 1 if continues else 0
+        if hx is not None and continues and self.calls % self.detached_every == 0:
+            hx = self.map_states(Tensor.detach, hx)
         states = self.take_step(input, hx)
-        self.__dict__["kept"] = self.list_states(states)
+        LAST_STATES[self] = self.list_states(states)
         return states
+
+
+@seen_by("gradients.loop", narrow=True)
+class DetachedAfter16Steps(OwnStateDetached):
+    """In a loop, the states are detached in every 16th call that continues from another."""
+
+    detached_every = 16
