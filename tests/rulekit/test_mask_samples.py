@@ -96,7 +96,7 @@ def test_fair_draws_are_not_suspicious(seed: int) -> None:
     ("axis", "name"),
     [
         (TIME, "mirrored steps"),
-        (SAMPLES, "corresponding samples of both halves"),
+        (SAMPLES, "samples half of all apart"),
         (UNITS, "neighbouring units"),
         (DIRECTIONS, "both directions"),
         (0, "in a call and the next call"),
@@ -116,7 +116,7 @@ def test_a_shifted_copy_of_a_mask_is_reported() -> None:
     def copy_calls(dropped: Flags) -> None:
         dropped[2::3] = dropped[::3]
 
-    assert find_reported(draw_changed(copy_halves)) == {"corresponding steps of both halves"}
+    assert find_reported(draw_changed(copy_halves)) == {"steps half of all apart"}
     assert find_reported(draw_changed(copy_reversed)) == {
         "both directions, each in its own order of steps"
     }

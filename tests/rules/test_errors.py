@@ -391,6 +391,6 @@ def test_a_pair_of_states_that_are_both_batch_first_is_passed() -> None:
     near = make_case(kind="lstm", batch_first=True, num_layers=2)
     message = describe_violation("errors.h-0-layers", "BatchFirstStateTaken", near)
     assert message == (
-        "an h_0 of shape (3, 2, 4) instead of (2, 3, 4), and c_0 likewise is accepted, "
-        "expected an exception"
+        "a pair of states of shapes (3, 2, 4) and (3, 2, 4) instead of (2, 3, 4) and (2, 3, 4) is "
+        "accepted, expected an exception"
     )

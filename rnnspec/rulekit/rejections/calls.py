@@ -121,12 +121,16 @@ class ValidCall:
 
     def with_states(self, changed: Mapping[str, Tensor]) -> InvalidCall:
         """Return the same call with some initial states of other shapes."""
-        name, state = next(iter(changed.items()))
-        shape, expected = tuple(state.shape), tuple(self.states[name].shape)
-        named = "an h_0" if name == "h_0" else f"a {name}"
-        others = "".join(f", and {other} likewise" for other in list(changed)[1:])
+        shapes = " and ".join(str(tuple(state.shape)) for state in changed.values())
+        expected = " and ".join(str(tuple(self.states[name].shape)) for name in changed)
+        name = next(iter(changed))
+        named = (
+            "a pair of states of shapes"
+            if len(changed) > 1
+            else f"{'an' if name == 'h_0' else 'a'} {name} of shape"
+        )
         return InvalidCall(
-            f"{named} of shape {shape} instead of {expected}{others}",
+            f"{named} {shapes} instead of {expected}",
             self.input,
             join_argument({**self.states, **changed}),
         )

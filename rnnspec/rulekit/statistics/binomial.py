@@ -33,13 +33,20 @@ class Count:
     """The number of times that an event happened in `total` independent draws, each with a
     probability.
 
-    `what` completes the sentence "3 of 7 ...", for example "values were dropped".
+    `what` completes the sentence "3 of 7 ...", for example "values were dropped". `always` is the
+    reason if the event happened every time, for example "the mask is the same at all steps".
     """
 
     what: str
     hits: int
     total: int
     probability: float
+    always: str = ""
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether the event happened every time, for a known reason."""
+        return bool(self.always) and self.hits == self.total
 
     @property
     def p_value(self) -> float:
@@ -50,7 +57,8 @@ class Count:
         mean = f"about {self.total * self.probability:.0f}, or {100 * self.probability:.4g}%"
         p_value = f"{self.p_value:.1e}" if self.p_value else f"below {sys.float_info.min:.0e}"
         chance = f"probability of this by chance: {p_value}"
-        return f"{self.hits} of {self.total} {self.what}; expected {mean} ({chance})"
+        found = f"{self.hits} of {self.total} {self.what}; expected {mean} ({chance})"
+        return f"{self.always}: {found}" if self.is_explained else found
 
 
 Counts = Mapping[str, Count]
@@ -62,7 +70,7 @@ def assert_likely(make_counts: Callable[[int], Counts], snippet: Snippet | None 
     Your `make_counts(0)` returns the counts by name. `make_counts(1)` and `make_counts(2)` return
     the same counts from fresh draws, and `make_counts(2)` uses more draws. They are called only
     while a count is suspicious and not yet confirmed. The message gives the two most unlikely
-    counts.
+    counts, or one that explains itself.
     """
     first = make_counts(0)
     suspicious = [name for name, count in first.items() if count.p_value <= SUSPICIOUS_P_VALUE]
@@ -74,8 +82,9 @@ def assert_likely(make_counts: Callable[[int], Counts], snippet: Snippet | None 
             if name in recount and recount[name].p_value <= CONFIRMED_P_VALUE
         ]
         if confirmed:
-            clearest = sorted(confirmed, key=lambda count: count.p_value)[:2]
-            raise Violation("; and ".join(map(str, clearest)), snippet)
+            clearest = sorted(confirmed, key=lambda count: count.p_value)
+            shown = clearest[: 1 if clearest[0].is_explained else 2]
+            raise Violation("; and ".join(map(str, shown)), snippet)
 
 
 def compute_p_value(hits: int, total: int, probability: float) -> float:

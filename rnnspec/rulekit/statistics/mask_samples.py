@@ -57,12 +57,17 @@ class MaskSamples:
         hits, total = int((self.dropped & counted).sum()), int(counted.sum())
         return Count(what, hits, total, self.probability)
 
-    def count_agreement(self, what: str, first: MaskSamples, second: MaskSamples) -> Count:
-        """Count the places at which two disjoint parts were both dropped or both kept."""
+    def count_agreement(
+        self, what: str, first: MaskSamples, second: MaskSamples, always: str = ""
+    ) -> Count:
+        """Count the places at which two disjoint parts were both dropped or both kept.
+
+        See `Count` for `what` and `always`.
+        """
         both_known = first.known & second.known
         agree = (first.dropped == second.dropped) & both_known
         probability = self.probability**2 + (1.0 - self.probability) ** 2
-        return Count(what, int(agree.sum()), int(both_known.sum()), probability)
+        return Count(what, int(agree.sum()), int(both_known.sum()), probability, always)
 
     def select(self, axis: int, places: Indices | slice) -> MaskSamples:
         """Return the part at some places along an axis."""
@@ -218,7 +223,7 @@ def pair_mirrored(size: int) -> tuple[Indices, Indices]:
 
 PAIRINGS: dict[str, Pairing] = {
     "neighbouring {}": pair_neighbours,
-    "corresponding {} of both halves": pair_halves,
+    "{} {} apart": pair_halves,
     "mirrored {}": pair_mirrored,
 }
 PAIRED_AXES = {TIME: "steps", SAMPLES: "samples", UNITS: "units"}
@@ -235,9 +240,11 @@ def count_pairs(drawn: MaskSamples) -> dict[str, Count]:
         for words, pairing in (
             PAIRINGS.items() if size > 3 else [("neighbouring {}", pair_neighbours)] * (size > 1)
         ):
-            name = words.format(noun)
+            name = words.format(noun, size // 2)
             first, second = (drawn.select(axis, places) for places in pairing(size))
-            counts[name] = drawn.count_agreement(f"{PAIRS} at {name} {AGREE}", first, second)
+            counts[words.format(noun, "half of all")] = drawn.count_agreement(
+                f"{PAIRS} at {name} {AGREE}", first, second, f"the mask is the same at {name}"
+            )
     has_both = drawn.dropped.shape[DIRECTIONS] == 2
     return counts | (_count_pairs_of_directions(drawn) if has_both else {})
 
@@ -248,7 +255,9 @@ def _count_pairs_of_directions(drawn: MaskSamples) -> dict[str, Count]:
     reversed_ = backward.select(TIME, slice(None, None, -1))
     same, order = "both directions", "both directions, each in its own order of steps"
     return {
-        same: drawn.count_agreement(f"{PAIRS} in {same} {AGREE}", forward, backward),
+        same: drawn.count_agreement(
+            f"{PAIRS} in {same} {AGREE}", forward, backward, f"the mask is the same in {same}"
+        ),
         order: drawn.count_agreement(f"{PAIRS} in {order}, {AGREE}", forward, reversed_),
     }
 
