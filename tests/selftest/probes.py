@@ -240,6 +240,13 @@ def probe_later_call(N: int = 3, calls: int = 2, **case: Any) -> Probe:
     return probe
 
 
+def call_on_zeros(kind: Kind) -> list[Any]:
+    """Record a call on an input whose second step is zero."""
+    layer, x = build_layer(kind, 3, 4), make_values((5, 3, 3), 1)
+    x[1] = 0.0
+    return record_outcome(lambda: layer(x))
+
+
 def call_after_a_given_state(kind: Kind) -> list[Any]:
     """Record a call without states after a call with states, in eval mode, without gradients."""
     layer = build_layer(kind, 3, 4).eval()

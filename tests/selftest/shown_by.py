@@ -157,6 +157,7 @@ SHOWN_BY: dict[str, Probe] = {
     "InputAddedIn16Bits": probe_call(dtype=torch.bfloat16),
     "OutputIsLastStep": probe_call(),
     "StepsCountedOnBatchAxis": probe_call(),
+    "ZerosSkippedAsPadding": probes.call_on_zeros,
     "UpperLayersBatchMajor": probe_call(batch_first=True, num_layers=2),
     "UpperLayersTurnedRound": probe_call(nonlinearity="relu", num_layers=3, batch_first=True),
     "EveryLayerReadsInput": probe_call(num_layers=3, I=4),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.plain.call import Here
+from rnnspec.reference.values import States
 from rnnspec.selftest.bugs.planted import (
     Planter,
     change_tanh,
@@ -185,6 +186,21 @@ StepsCountedOnBatchAxis = plant(
     report="ndrplz/ConvLSTM_pytorch PR #5",
     where=lambda spot: not spot.call.is_ragged,
     beyond_cells=True,
+    narrow=True,
+)
+
+
+def keep_at_zeros(kept: States, before: States, spot: Here) -> States:
+    """Return the states before a step for samples whose input is all zeros."""
+    is_used = spot.call.input[spot.time].ne(0.0).any(-1, keepdim=True)
+    return {letter: torch.where(is_used, kept[letter], state) for letter, state in before.items()}
+
+
+ZerosSkippedAsPadding = plant(
+    "A step whose input is all zeros is skipped, as padding.",
+    "recurrence.output cells.step",
+    {"kept": keep_at_zeros},
+    where=lambda spot: spot.layer == 0,
     narrow=True,
 )
 plant.name_classes(globals())
