@@ -17,7 +17,7 @@ from rnnspec.oracle import Array
 from rnnspec.rulekit.snippet import Snippet
 
 UNPRINTED = 1e100
-"""The least excess that a message leaves out: rounding explains no error of a value such as 0."""
+"""The least excess that is not printed as a number: the bound of an exact value is about 1e-300."""
 
 
 class ErrorSize(Enum):
@@ -59,11 +59,8 @@ class Difference:
         place = f"{self.quantity}[{', '.join(map(str, self.index))}]"
         place += f" {self.when}" if self.when else ""
         count = f"{self.wrong} of {self.total} elements"
-        factor = (
-            f"{self.excess:.2g} times what {self.source} can explain, "
-            if self.excess < UNPRINTED
-            else ""
-        )
+        times = f"{self.excess:.2g} times what" if self.excess < UNPRINTED else "far more than"
+        factor = f"{times} {self.source} can explain, " if np.isfinite(self.excess) else ""
         got, expected = show_apart(self.got, self.expected)
         return f"{place} is {got}, expected {expected} ({factor}{count})"
 
