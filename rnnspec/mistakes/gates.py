@@ -104,6 +104,15 @@ def move_bias(place: int, *, is_copied: bool = False) -> Callable[..., list[Tens
     return move
 
 
+def keep_multiplied_bias(biases: list[Tensor], spot: Spot) -> list[Tensor]:
+    """Return biases without the hidden biases of sums that no gate multiplies."""
+    cell = spot.given.cell
+    parts = [torch.zeros_like(each) for each in biases[1].chunk(cell.blocks)]
+    inside = cell.hidden_blocks[-1]
+    parts[inside] = biases[1].chunk(cell.blocks)[inside]
+    return [biases[0], torch.cat(parts)]
+
+
 def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
     """Return the sums whose sigmoid is another function of the right sums."""
     return torch.logit(function(sums))
@@ -231,6 +240,15 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
         ("gates.alone", "recurrence.output"),
         {"sums": reset_before},
+        of=multiplies_hidden_part,
+    ),
+    *list_by_place(
+        "b_hh.of-new-gate-alone",
+        "b_hh is added for the new gate alone, as in layers with one bias for the other gates",
+        "add both b_ih and b_hh for every gate",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        {"biases": keep_multiplied_bias},
+        has_bias,
         of=multiplies_hidden_part,
     ),
     *list_by_place(

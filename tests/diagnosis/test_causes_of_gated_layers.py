@@ -136,6 +136,9 @@ LSTM_ROWS: Mapping[str, Functions] = {
 }
 """Changes of an LSTM, by the key of the cause that they have."""
 GRU_ROWS: Mapping[str, Functions] = {
+    "b_hh.of-new-gate-alone": {
+        "bias_hh": lambda bias: bias * (torch.arange(len(bias)) >= len(bias) // 3 * 2)
+    },
     "reset-gate.of-input-too": {
         "total.new": lambda total, sums, r: r * (sums["new"] + sums["part"])
     },

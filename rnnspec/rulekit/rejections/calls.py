@@ -80,7 +80,8 @@ class InvalidCall:
             if isinstance(self.hx, Tensor)
             else self.hx and tuple(state.detach() for state in self.hx)
         )
-        return replace(self, input=self.input._replace(data=data) if packed else data, hx=hx)
+        given = PackedSequence(data, *self.input[1:]) if packed else data
+        return replace(self, input=given, hx=hx)
 
 
 CallLister = Callable[[Observation], list[InvalidCall]]
