@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import torch
 from torch.nn.utils.rnn import PackedSequence
@@ -281,20 +282,22 @@ def autocast(observation: Observation) -> None:
     if is_shallow and not has_right_results(right):
         return
     given = right.build_arguments()
-    before = _write_shallow(right.case) if is_shallow else Snippet("")
+    before = [_write_shallow(right.case)] if is_shallow else []
     if is_narrow:
         given = replace(given, input=given.input.to(torch.bfloat16))
-        before += NARROW_INPUT
+        before.append(NARROW_INPUT)
+    program = reduce(add, [*before, AUTOCAST])
     expected = right.expected.round_as(oracle.AUTOCAST)
     if is_shallow and has_right_results(make_second_call(right, grad_mode=GradMode.NO_GRAD)):
         updated = _call_with_updated_weights(right, given)
-        _assert_autocast_results(updated, expected, before + WITH_UPDATED_WEIGHTS)
+        lines = reduce(add, [*before, WITH_UPDATED_WEIGHTS])
+        _assert_autocast_results(updated, expected, lines)
     again = _call_under_autocast(right, right.case, given)
-    _assert_autocast_results(again, expected, before + AUTOCAST)
+    _assert_autocast_results(again, expected, program)
     found = again.differentiate(again.call, again.result_names)
     names = [name for name in list_gradient_names(again) if name in found]
     bound = expected.gradient_bound
-    assert_each_close(again, names, found, expected.gradients, bound, before + AUTOCAST)
+    assert_each_close(again, names, found, expected.gradients, bound, program)
 
 
 def _assert_autocast_results(
