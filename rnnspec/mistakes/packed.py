@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.mistakes.hypothesis import Hypothesis
-from rnnspec.mistakes.situations import is_packed, is_ragged, is_unsorted
+from rnnspec.mistakes.situations import is_bidirectional, is_packed, is_ragged, is_unsorted
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Functions, Spot, States, TensorChange, change_values
 
@@ -25,6 +25,17 @@ def read_permuted(permute: TensorChange) -> Callable[..., States]:
 def return_permuted(permute: TensorChange) -> Callable[..., States]:
     """Return a change that puts the samples of the final states in another order."""
     return lambda states, spot: pick_samples(states, _order(permute, spot))
+
+
+def return_sorted(direction: int) -> Callable[..., States]:
+    """Return a change that leaves the final states of a direction in sorted order."""
+
+    def change(state: Tensor, spot: Spot) -> Tensor:
+        changed = state.clone()
+        changed[direction::2] = state[direction::2][:, spot.given.sorted_order]
+        return changed
+
+    return lambda states, spot: {letter: change(state, spot) for letter, state in states.items()}
 
 
 def _order(permute: TensorChange, spot: Spot) -> Tensor:
@@ -174,6 +185,23 @@ def _list_packed_orders() -> list[Hypothesis]:
             (("h_n",), written, after),
             (("h_0", "h_n"), f"{read}, and {written}", f"{before}, and {after}"),
         )
+    ]
+
+
+def _list_directions_in_sorted_order() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"h_n.order-unsorted.{name}-alone",
+            f"with unsorted packed input, h_n of the {name} direction is returned in sorted order",
+            "return h_n[:, unsorted_indices] for both directions",
+            ("packed.unsorted", "packed.h-n"),
+            change_values({"returned": return_sorted(direction)}),
+            lambda case: is_unsorted(case) and is_bidirectional(case),
+            "packed.order",
+            len(ORDERS) * 2,
+            likewise=("h_n",),
+        )
+        for direction, name in enumerate(("forward", "backward"))
     ]
 
 
@@ -330,6 +358,7 @@ def _list_ragged() -> list[Hypothesis]:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_packed_orders(),
+    *_list_directions_in_sorted_order(),
     *_list_padding(),
     *_list_ragged(),
     *(

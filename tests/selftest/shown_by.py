@@ -240,6 +240,7 @@ SHOWN_BY: dict[str, Probe] = {
     "ReturnsPadded": probe_call(layout="one-step"),
     "GivenStatesNotSorted": probe_call(layout="unsorted", **STACK),
     "FinalStatesStaySorted": probe_call(layout="unsorted"),
+    "BackwardStatesStaySorted": probe_call(layout="unsorted", bidirectional=True),
     "FinalStatesSortedTwice": probe_call(layout="unsorted"),
     "IndicesLost": probe_call(layout="unsorted"),
     "IndicesNeeded": probe_call(layout="one-step"),

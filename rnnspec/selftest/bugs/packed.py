@@ -44,6 +44,17 @@ class FinalStatesStaySorted(Planted):
 
 
 @seen_by("packed.unsorted", narrow=True)
+class BackwardStatesStaySorted(Planted):
+    """With unsorted packed sequences, `h_n` of the backward direction stays in sorted order."""
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        unsorted = super().unsort_states(states, indices).clone()
+        if self.bidirectional:
+            unsorted[1::2] = states[1::2]
+        return unsorted
+
+
+@seen_by("packed.unsorted", narrow=True)
 class FinalStatesSortedTwice(Planted):
     """With unsorted packed sequences, `h_n` is permuted by `sorted_indices` instead of
     `unsorted_indices`.
