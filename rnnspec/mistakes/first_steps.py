@@ -15,7 +15,7 @@ from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always
 from rnnspec.mistakes.places import PLACES, list_by_place
 from rnnspec.mistakes.situations import has_cell_state, is_long, is_ragged
 from rnnspec.mistakes.steps import OF_SEVERAL
-from rnnspec.reference.values import Changes, Functions, Spot, States, change_values
+from rnnspec.reference.values import Changes, Functions, Spot, States
 
 
 def lose_biases(kept: int, *, at_first: bool) -> Functions:
@@ -46,14 +46,6 @@ def skip_step(is_skipped: Callable[[int, int], bool]) -> Callable[..., States]:
         return before if is_skipped(spot.step, spot.steps) else kept
 
     return skip
-
-
-def skip_zeros(kept: States, before: States, spot: Spot) -> States:
-    """Return the states before a step for the samples whose input is all zeros there."""
-    if spot.layer:
-        return kept
-    is_zero = (spot.given.input[spot.time] == 0.0).all(dim=-1, keepdim=True)
-    return {letter: torch.where(is_zero, before[letter], state) for letter, state in kept.items()}
 
 
 def is_first_step(spot: Spot, *, of_sequence: bool) -> bool:
@@ -197,12 +189,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             rank,
             about=About.STEPS,
         )
-    ),
-    Hypothesis(
-        "input.zeros-skipped",
-        "an input of zeros is skipped as padding: the states stay as they are",
-        "compute new states for an input of zeros, too",
-        ("recurrence.output",),
-        change_values({"kept": skip_zeros}),
     ),
 )

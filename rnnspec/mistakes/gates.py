@@ -107,9 +107,10 @@ def move_bias(place: int, *, is_copied: bool = False) -> Callable[..., list[Tens
 def keep_multiplied_bias(biases: list[Tensor], spot: Spot) -> list[Tensor]:
     """Return biases without the hidden biases of sums that no gate multiplies."""
     cell = spot.given.cell
-    parts = [torch.zeros_like(each) for each in biases[1].chunk(cell.blocks)]
-    inside = cell.hidden_blocks[-1]
-    parts[inside] = biases[1].chunk(cell.blocks)[inside]
+    parts = [
+        part if place == cell.hidden_blocks[-1] else torch.zeros_like(part)
+        for place, part in enumerate(biases[1].chunk(cell.blocks))
+    ]
     return [biases[0], torch.cat(parts)]
 
 

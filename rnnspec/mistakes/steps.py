@@ -314,6 +314,14 @@ def _list_states_of_one() -> list[Hypothesis]:
     ]
 
 
+def skip_zeros(kept: States, before: States, spot: Spot) -> States:
+    """Return the states before a step for the samples whose input is all zeros there."""
+    if spot.layer:
+        return kept
+    is_zero = (spot.given.input[spot.time] == 0.0).all(dim=-1, keepdim=True)
+    return {letter: torch.where(is_zero, before[letter], state) for letter, state in kept.items()}
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *OF_STEPS,
     *_list_states_of_one(),
@@ -325,5 +333,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("recurrence.output", "recurrence.h-n"),
         change_values({"new.h": add_state_before}),
         unclear=has_projection,
+    ),
+    Hypothesis(
+        "input.zeros-skipped",
+        "an input of zeros is skipped as padding: the states stay as they are",
+        "compute new states for an input of zeros, too",
+        ("recurrence.output",),
+        change_values({"kept": skip_zeros}),
     ),
 )

@@ -135,15 +135,6 @@ class Violation(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def at_moment(self, when: str) -> Violation:
-        """Return the same violation with the moment of its difference, if it has a difference."""
-        if self.difference is None:
-            return self
-        difference = replace(self.difference, when=when)
-        moved = Violation(snippet=self.snippet, difference=difference, reading=self.reading)
-        moved.mistake, moved.comparison = self.mistake, self.comparison
-        return moved
-
     @cached_property
     def message(self) -> str:
         """The description of the fault. It is cached and lazy, since most violations are never

@@ -20,7 +20,7 @@ from rnnspec.cases.conditions import (
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import Array
-from rnnspec.rulekit.assertions.relations import make_second_call
+from rnnspec.rulekit.assertions.relations import change_difference, make_second_call
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.carried_states import (
     call_from_states,
@@ -315,10 +315,11 @@ def frozen(observation: Observation) -> None:
 
 def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) -> None:
     """Raise Violation if gradients change because other tensors are frozen."""
-    names = [name for name in list_gradient_names(observation) if name not in frozen_names]
+    everything = list_gradient_names(observation)
+    names = [name for name in everything if name not in frozen_names]
+    left_out = [name for name in everything if name in frozen_names]
     snippet = write_frozen_snippet(frozen_names, names, observation.case)
-    has_tensor = {*list_gradient_names(observation)}.__contains__
-    while_frozen = f"while {describe_frozen([*filter(has_tensor, frozen_names)], names)}"
+    while_frozen = f"while {describe_frozen(left_out, names)}"
     with call_with_frozen_tensors(observation, frozen_names) as call:
         differentiable = [
             name for name, tensor in call.result_tensors.items() if tensor.requires_grad
@@ -344,7 +345,5 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
             f"{unfrozen[0]} was frozen, but has requires_grad=True after a call; expected False",
             snippet,
         )
-    try:
+    with change_difference(when=while_frozen):
         assert_gradients(observation, found, observation.expected, names, snippet=snippet)
-    except Violation as violation:
-        raise violation.at_moment(while_frozen) from None

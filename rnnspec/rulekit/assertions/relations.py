@@ -174,7 +174,7 @@ def assert_certified(
     certificate = observation.certify(rounding, is_usual=is_usual)
     if certificate is None:
         return
-    with set_source(USUAL_ERROR if is_usual else ONE_STEP):
+    with change_difference(source=USUAL_ERROR if is_usual else ONE_STEP):
         assert_close(
             observation,
             part or quantity,
@@ -187,13 +187,13 @@ def assert_certified(
 
 
 @contextmanager
-def set_source(source: str) -> Iterator[None]:
-    """Set the `source` of the difference of a violation that is raised inside."""
+def change_difference(**changes: Any) -> Iterator[None]:
+    """Change fields of the difference of a violation that is raised inside, such as `source`."""
     try:
         yield
     except Violation as violation:
         if violation.difference is not None:
-            violation.difference = replace(violation.difference, source=source)
+            violation.difference = replace(violation.difference, **changes)
         raise
 
 

@@ -21,8 +21,8 @@ from rnnspec.rulekit.assertions.relations import (
     USUAL_GRADIENT_ERROR,
     assert_all_expected,
     bound_if_needed,
+    change_difference,
     is_satisfied,
-    set_source,
 )
 from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
@@ -165,7 +165,7 @@ def assert_usual_gradients(
     if usual is None:
         return
     for name in visible:
-        with set_source(USUAL_GRADIENT_ERROR):
+        with change_difference(source=USUAL_GRADIENT_ERROR):
             lines = write_snippet(name, case)
             assert_each_close(observation, [name], found, usual.results, usual.bound.results, lines)
 

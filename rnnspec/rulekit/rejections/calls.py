@@ -71,7 +71,7 @@ class InvalidCall:
         """The arguments in their order."""
         return (self.input,) if self.hx is None else (self.input, self.hx)
 
-    def detach(self) -> InvalidCall:
+    def detach_arguments(self) -> InvalidCall:
         """Return the same call, with arguments that require no gradients."""
         packed = isinstance(self.input, PackedSequence)
         data = self.input.data.detach() if packed else self.input.detach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -222,9 +223,9 @@ def pair_mirrored(size: int) -> tuple[Indices, Indices]:
 
 
 PAIRINGS: dict[str, Pairing] = {
-    "neighbouring {}": pair_neighbours,
-    "{} {} apart": pair_halves,
-    "mirrored {}": pair_mirrored,
+    "neighbouring {noun}": pair_neighbours,
+    "{noun} {distance} apart": pair_halves,
+    "mirrored {noun}": pair_mirrored,
 }
 PAIRED_AXES = {TIME: "steps", SAMPLES: "samples", UNITS: "units"}
 
@@ -237,12 +238,11 @@ def count_pairs(drawn: MaskSamples) -> dict[str, Count]:
     counts: dict[str, Count] = {}
     for axis, noun in PAIRED_AXES.items():
         size = drawn.dropped.shape[axis]
-        for words, pairing in (
-            PAIRINGS.items() if size > 3 else [("neighbouring {}", pair_neighbours)] * (size > 1)
-        ):
-            name = words.format(noun, size // 2)
+        number = len(PAIRINGS) if size > 3 else int(size > 1)
+        for words, pairing in islice(PAIRINGS.items(), number):
+            name = words.format(noun=noun, distance=size // 2)
             first, second = (drawn.select(axis, places) for places in pairing(size))
-            counts[words.format(noun, "half of all")] = drawn.count_agreement(
+            counts[words.format(noun=noun, distance="half of all")] = drawn.count_agreement(
                 f"{PAIRS} at {name} {AGREE}", first, second, f"the mask is the same at {name}"
             )
     has_both = drawn.dropped.shape[DIRECTIONS] == 2
