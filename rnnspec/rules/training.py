@@ -317,9 +317,7 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
     """Raise Violation if gradients change because other tensors are frozen."""
     everything = list_gradient_names(observation)
     names = [name for name in everything if name not in frozen_names]
-    left_out = [name for name in everything if name in frozen_names]
     snippet = write_frozen_snippet(frozen_names, names, observation.case)
-    while_frozen = f"while {describe_frozen(left_out, names)}"
     with call_with_frozen_tensors(observation, frozen_names) as call:
         differentiable = [
             name for name, tensor in call.result_tensors.items() if tensor.requires_grad
@@ -332,6 +330,8 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
             )
         if not names:
             return
+        left_out = [name for name in everything if name in frozen_names]
+        while_frozen = f"while {describe_frozen(left_out, names)}"
         if not differentiable:
             raise Violation(
                 f"{' and '.join(observation.result_names)} have requires_grad=False "
