@@ -181,6 +181,18 @@ class Enclosed:
         parts[1:3] += partners
         return Enclosed(parts, self.rounding)
 
+    def allow_separate_slopes(
+        self, received: Enclosed, difference: Enclosed, slope: Enclosed
+    ) -> Enclosed:
+        """Return this product, in which each term of the difference may have a slope of its own.
+
+        An implementation that evaluates 1 - z as the sigmoid of -x evaluates its slope as well, so
+        the errors of both slopes multiply the terms and not their difference.
+        """
+        parts = self.parts.copy()
+        parts[1:3] += received.reach * difference.magnitude * slope.error
+        return self._limit(parts)
+
     def tanh(self) -> Enclosed:
         """Return the tanh: monotone, so its change is exact, plus the error of evaluating it."""
         value = np.tanh(self.value)
@@ -311,6 +323,18 @@ def allow_any_order(product: Number, *factors: Number) -> Number:
     """Return the product of three or more factors, which may be multiplied in any order."""
     if isinstance(product, Enclosed):
         return product.allow_underflow([each for each in factors if isinstance(each, Enclosed)])
+    return product
+
+
+def allow_separate_slopes(
+    product: Number, received: Number, difference: Number, slope: Number
+) -> Number:
+    """Return received * difference * slope, where each term may have a slope of its own."""
+    if isinstance(product, Enclosed):
+        assert isinstance(received, Enclosed)
+        assert isinstance(difference, Enclosed)
+        assert isinstance(slope, Enclosed)
+        return product.allow_separate_slopes(received, difference, slope)
     return product
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rnnspec.oracle.enclosures import (
     Number,
     allow_any_order,
+    allow_separate_slopes,
     apply_to_each,
     mix,
     remainder,
@@ -81,13 +82,14 @@ class GruCell(GatedCell):
         through, hidden, kept = split(stack([new, new, state]) * inner, 3)
         # The reference needs a single order of the factors, but an implementation may multiply them
         # in another order and underflow on the way.
-        rest, new_slope = split(partners, 2)[0], split(slopes, 2)[0]
+        rest, difference = split(partners, 2)
+        new_slope, update_slope = split(slopes, 2)
         gate, part, _ = split(inner, 3)
         new_input, update = split(allow_any_order(sent, both, partners, slopes), 2)
         return (
             (
                 allow_any_order(hidden * reset_slope, state, rest, new_slope, part, reset_slope),
-                update,
+                allow_separate_slopes(update, state, difference, update_slope),
                 new_input,
                 allow_any_order(through, state, rest, new_slope, gate),
             ),

@@ -51,6 +51,18 @@ class MixedByLerp(PlainGRU):
     changes = change_values({"h": lambda h, n, z, before: torch.lerp(n, before["h"], z)})
 
 
+class MixedByTwoSigmoids(PlainGRU):
+    """The weight `1 - z` of the new state is a sigmoid of its own, of the negative sum."""
+
+    changes = change_values(
+        {
+            "h": lambda h, n, sums, before: (
+                torch.sigmoid(-sums["update"]) * n + torch.sigmoid(sums["update"]) * before["h"]
+            )
+        }
+    )
+
+
 class SigmoidByTanh(PlainGRU):
     """A gate is `(1 + tanh(x / 2)) / 2`."""
 

@@ -23,7 +23,13 @@ from rnnspec.oracle import (
     is_exact_gradient,
     run_layers,
 )
-from rnnspec.oracle.enclosures import ElementRounding, apply_to_each, mix, sigmoid
+from rnnspec.oracle.enclosures import (
+    ElementRounding,
+    allow_separate_slopes,
+    apply_to_each,
+    mix,
+    sigmoid,
+)
 from tests.oracle.drawn import DTYPES, check, cotangents, excess, state_rows
 from tests.oracle.test_exact import LIMITS
 from tests.oracle.variants import SIGMOID, VARIANTS, Arithmetic, bits, evaluate, mix_in_order
@@ -172,6 +178,33 @@ def test_the_bound_covers_every_order_of_mixing_a_large_state_with_a_new_one(ord
     way = Arithmetic("float16", 11, 11, 11, order=order)
     found = mix_in_order(gate, new, state, way)
     assert (np.abs(found - expected.value) <= expected.bound()).all()
+
+
+@pytest.mark.parametrize("formula", SIGMOID)
+def test_the_bound_covers_the_gradient_of_a_gate_and_of_its_remainder_by_two_sigmoids(
+    formula: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    sums, received, new, near = rng.uniform(-1.0, 1.0, (4, 5000))
+    # The states before and after are nearly equal, so their difference is small. Large sums make
+    # the error of 1 - z, which cancels, larger than the slope.
+    sums, received, new, before = (
+        bits(values, 24) for values in (15.0 * sums, received, new, new + 1e-4 * near)
+    )
+
+    def weight(value: Array, x: Array) -> Array:
+        gate = SIGMOID[formula](x, 24)
+        return bits(bits(received * value, 24) * bits(gate * bits(1.0 - gate, 24), 24), 24)
+
+    found = bits(weight(before, sums) - weight(new, -sums), 24)
+    zero = np.zeros_like(sums)
+    enclose = ElementRounding.from_rounding(ROUNDINGS["float32"]).enclose
+    slope = enclose(sums, zero).sigmoid().sigmoid_slope()
+    dh, difference = enclose(received, zero), enclose(before, zero) - enclose(new, zero)
+    shared = dh * difference * slope
+    allowed = allow_separate_slopes(shared, dh, difference, slope)
+    assert (np.abs(found - allowed.value) <= allowed.bound()).all()
+    assert not (np.abs(found - shared.value) <= shared.bound()).all()
 
 
 @pytest.mark.parametrize("kind", LAYER_KINDS)
