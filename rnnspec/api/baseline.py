@@ -10,7 +10,7 @@ from rnnspec.declared.region import describe_region, keep_conditions, parse_regi
 from rnnspec.declared.writing import write_entry
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.campaign import check_one_case, run_campaign
 from rnnspec.isolation.standing import TaskWatcher, describe_search
 from rnnspec.options import CheckOptions, list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
@@ -50,7 +50,7 @@ def write_baseline(
     Raises CannotCheck, and KeyboardInterrupt in any round.
     """
     suite = prepare_suite(target, options)
-    plain = suite.rules
+    plain, given = suite.rules, suite.replayed
     deviations: list[Deviation[Case]] = []
     entries: list[str] = []
     levels = list_scored_levels(options)
@@ -70,7 +70,9 @@ def write_baseline(
             deviation, entry = _declare(suite, fault, len(deviations))
             deviations.append(deviation)
             entries.append(entry)
-        suite = replace(suite, rules=guard_rules(plain, deviations))
+        # A check replays the recorded case of each entry, so the rounds do too.
+        replayed = tuple(each.case for each in deviations if each.case is not None)
+        suite = replace(suite, rules=guard_rules(plain, deviations), replayed=given + replayed)
     return Baseline(tuple(entries), tuple(each.rule for each in deviations), False)
 
 
@@ -100,6 +102,9 @@ def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviat
     cases = [finding.case, *(event.finding.case for event in fault.events)]
     table = keep_conditions(describe_region(finding.case, fault.situation.needed), cases)
     others = {*fault.consequences, *fault.waiting, *(event.rule for event in fault.events)}
+    # The entry records this case, which was minimised by one rule only.
+    result = check_one_case(suite, 0, finding.case)
+    others.update(result.failed)
     follows = tuple(sorted(others - {fault.root.id}))
     reason = fault.cause.text if fault.cause else finding.message
     deviation = Deviation(

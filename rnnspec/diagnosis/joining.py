@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.dependence import need_other_terms
-from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
+from rnnspec.diagnosis.events import FACT_OF_KIND, OF_NUMBERS, Event, FaultKind
 from rnnspec.diagnosis.explaining import find_predicting, list_refuted, predicts_all
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, Fault
 from rnnspec.diagnosis.naming import choose_name, sort_names
@@ -55,7 +55,7 @@ def add_fault(
     if same is None or _explain_beside(search, same, made):
         search.faults.append(made)
         return made
-    _unite(same, made)
+    _unite(search, same, made)
     for other in list(search.faults):
         if other is not same and other.cause is None and _lies_within(search, other, same):
             search.merge(other, same)
@@ -99,8 +99,14 @@ def name_anew(
         fault.root, fault.minimum = root, shown
 
 
-def _unite(fault: Fault[CaseT], made: Fault[CaseT]) -> None:
-    """Merge a fault into the same fault; the situation that needs less gives the name."""
+def _unite(search: Search[CaseT, ObservedT], fault: Fault[CaseT], made: Fault[CaseT]) -> None:
+    """Merge a fault into the same fault; the situation that needs less gives the name.
+
+    A cause is left out if it does not explain the other fault of the same way of calling.
+    """
+    is_use = share_use(search, fault.situation, made.situation)
+    if is_use and (_is_refuted(search, fault, made) or _is_refuted(search, made, fault)):
+        fault.cause = made.cause = None
     has_cause = made.cause is not None and fault.cause is None
     is_plainer = has_cause or made.situation.needed < fault.situation.needed
     if fault.kind is made.kind and is_plainer:
@@ -110,6 +116,21 @@ def _unite(fault: Fault[CaseT], made: Fault[CaseT]) -> None:
         fault.situations.append(made.situation)
     fault.cause = fault.cause or made.cause
     fault.events += made.events
+
+
+def _is_refuted(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
+    """Return whether a fault's cause does not explain the smallest case of the other fault."""
+    is_comparable = other.kind is fault.kind and other.kind in OF_NUMBERS
+    if fault.cause is None or other.cause is not None or not is_comparable:
+        return False
+    suite, case, gradients = (
+        search.suite,
+        other.situation.finding.case,
+        other.kind is FaultKind.GRADIENTS,
+    )
+    if not suite.can_explain(fault.cause, case):
+        return True
+    return suite.is_explained(fault.cause, search.observe(case), gradients=gradients) is False
 
 
 def are_same(search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[CaseT]) -> bool:
