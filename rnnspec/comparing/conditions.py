@@ -36,23 +36,24 @@ def remember(module: torch.nn.Module, sign: float, gain: float) -> None:
         for each in module.modules()
         if isinstance(each, (torch.nn.RNNBase, torch.nn.RNNCellBase))
     ]
-    # The gates that stay open and shut, in the order in which the layer keeps them.
-    gates = {"LSTM": (4, 1, 0), "LSTMCell": (4, 1, 0), "GRU": (3, 1, None), "GRUCell": (3, 1, None)}
+    # By the number of gates, the indices of those that stay open and shut.
+    indices = {4: (1, 0), 3: (1, None)}
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(gain)
         for layer in layers:
-            count, opened, shut = gates.get(type(layer).__name__, (1, None, None))
             for name, parameter in layer.named_parameters():
-                if count == 1 and name.startswith("weight_hh"):
+                gates = parameter.shape[0] // layer.hidden_size
+                if gates == 1 and name.startswith("weight_hh"):
                     parameter.copy_(sign * torch.eye(*parameter.shape))
-                elif count == 1 and name.startswith("bias"):
+                elif gates == 1 and name.startswith("bias"):
                     parameter.mul_(0.01)
                 elif name.startswith("bias_hh"):
-                    gate = parameter.unflatten(0, (count, -1))
-                    gate[opened] += 6.0
+                    opened, shut = indices[gates]
+                    biases = parameter.unflatten(0, (gates, -1))
+                    biases[opened] += 6.0
                     if shut is not None:
-                        gate[shut] -= 4.0
+                        biases[shut] -= 4.0
 
 
 def keep_columns(module: torch.nn.Module, at_end: bool, sign: float) -> None:

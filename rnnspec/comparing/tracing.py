@@ -11,12 +11,14 @@ from rnnspec.comparing.evaluation import Pair, PairCase
 from rnnspec.comparing.explanation import ExplainedCause, RemarkKey
 from rnnspec.comparing.recipe import Side
 from rnnspec.comparing.sizes import Growth, Sizes
+from rnnspec.contract.kinds import KINDS
 from rnnspec.models.lines import Recorder
 from rnnspec.models.steps import suppress_failures
 
 LAYERS = {
-    *("lstm", "gru", "rnn_tanh", "rnn_relu"),
-    *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+    "_".join(filter(None, (kind.layer, nonlinearity, "cell" if kind.is_cell else "")))
+    for kind in KINDS.values()
+    for nonlinearity in kind.nonlinearities or ("",)
 }
 """The functions of torch that compute a recurrent layer or a cell, by their names."""
 # In float64, 31 microseconds a step of an LSTM and 36 of a GRU, and 7 for a function.

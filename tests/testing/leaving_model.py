@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class LeavesWithLongInput(nn.Module):
-    """A model that ends the process if a sequence has more than a few steps."""
+    """A model that ends the process if a sequence has more than nine steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class LeavesWithLongInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the predictions for a batch of sequences."""
-        if x.shape[1] > 3:
+        if x.shape[1] > 9:
             os._exit(0)
         _, h_n = self.rnn(x)
         prediction: Tensor = self.head(torch.relu(h_n[-1]))

@@ -21,7 +21,7 @@ from rnnspec.testing import run as run_module
 from rnnspec.testing.checking import Isolation
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.run import Run
-from rnnspec.testing.session import DISTRIBUTION, Session, describe_session
+from rnnspec.testing.session import DISTRIBUTION, SEED_OPTION, Session, describe_session
 from rnnspec.testing.shared import SharedRun
 
 pytestmark = pytest.mark.slow
@@ -34,8 +34,11 @@ class Request:
 
     def __init__(self, base: Path | None, worker: dict[str, Any] | None, **options: Any) -> None:
         self.base = base
-        known = {"maxfail": 0, "usepdb": False, "trace": False, **options}
-        self.config = SimpleNamespace(getoption=lambda name, default=None: known[name])
+        known = {"maxfail": 0, "usepdb": False, "trace": False, SEED_OPTION: None, **options}
+        # A session keeps the smallest failing cases in the stash.
+        self.config = SimpleNamespace(
+            getoption=lambda name, default=None: known[name], stash=pytest.Stash()
+        )
         if worker is not None:
             self.config.workerinput = worker
 
