@@ -10,7 +10,7 @@ from rnnspec.declared.region import describe_region, keep_conditions, parse_regi
 from rnnspec.declared.writing import write_entry
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.engine.campaign import check_one_case, run_campaign
+from rnnspec.engine.campaign import check_by_all, list_applicable_rules, run_campaign
 from rnnspec.isolation.standing import TaskWatcher, describe_search
 from rnnspec.options import CheckOptions, list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
@@ -103,8 +103,8 @@ def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviat
     table = keep_conditions(describe_region(finding.case, fault.situation.needed), cases)
     others = {*fault.consequences, *fault.waiting, *(event.rule for event in fault.events)}
     # The entry records this case, which was minimised by one rule only.
-    result = check_one_case(suite, 0, finding.case)
-    others.update(result.failed)
+    _, failing = check_by_all(suite, list_applicable_rules(suite, finding.case), 0, finding.case)
+    others.update(failing.findings if failing else ())
     follows = tuple(sorted(others - {fault.root.id}))
     reason = fault.cause.text if fault.cause else finding.message
     deviation = Deviation(
