@@ -157,9 +157,12 @@ class SharedRun(Ranges):
 
     def _recover(self, state: State) -> None:
         """Put back the unfinished cases of processes that have ended."""
-        for name in {holder for _, _, holder in state.taken} - {self.name}:
-            if not self._has_ended(name):
-                continue
+        others = {holder for _, _, holder in state.taken} - {self.name}
+        ended = list(filter(self._has_ended, others))
+        if ended:
+            # Before it ended, a process may have written results that were not there before.
+            self._read_results()
+        for name in ended:
             ranges = [(start, stop) for start, stop, holder in state.taken if holder == name]
             state.taken = [each for each in state.taken if each[2] != name]
             left = [

@@ -103,6 +103,24 @@ def test_cases_taken_by_a_killed_process_are_checked_by_others(tmp_path: Path) -
     assert rest.count("made") == 1
 
 
+def test_a_result_that_a_process_writes_just_before_it_ends_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SharedRun(tmp_path, 1) as ending, SharedRun(tmp_path, 1) as other:
+        ending.begin(2)
+        first = ending.take()
+        assert first is not None
+
+        def end(name: str) -> bool:
+            ending.add(CheckedCase(0, b"0"))
+            return name == ending.name
+
+        monkeypatch.setattr(other, "_has_ended", end)
+        ranges = [first, other.take(), other.take()]
+        taken = [index for each in ranges[1:] if each for index in range(*each)]
+        assert taken == [1], ranges
+
+
 def test_a_case_that_ends_its_process_is_not_retried_without_end(tmp_path: Path) -> None:
     processes = [start(tmp_path, "enters=True, dies_in=7") for _ in range(MOST_DEATHS_OF_CASE + 1)]
     checked, rest = finish(processes)
