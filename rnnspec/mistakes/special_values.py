@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspec.cases.reach import CaseTest
 from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import Hypothesis, every
 from rnnspec.mistakes.overflow import HYPOTHESES as OVERFLOWS
 from rnnspec.mistakes.situations import (
     has_cell_state,
@@ -129,6 +129,23 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         RULES,
         change_values({"c": nan_to_zero}),
         of=has_cell_state,
+    ),
+    *(
+        Hypothesis(
+            f"{'-'.join(names)}.nan=0",
+            f"NaN in {' and '.join(names)} is taken for 0",
+            KEEP,
+            RULES,
+            change_values({f"initial.{name[0]}": nan_to_zero for name in names}),
+            family="initial.nan=0",
+            rank=len(names),
+            of=of,
+        )
+        for names, of in (
+            (("h_0",), every),
+            (("c_0",), has_cell_state),
+            (("h_0", "c_0"), has_cell_state),
+        )
     ),
     Hypothesis(
         "samples.not-finite-spreads",

@@ -376,11 +376,11 @@ def refuses_state_dict(observation: Observation) -> None:
     another shape.
 
     The layer loads its own `state_dict` with an entry removed, cut to a single element, doubled in
-    length, or added under another name, for a weight and a bias of each kind. Each time it must
-    raise an exception.
+    length, transposed, flattened, or added under another name, for a weight and a bias of each
+    kind. Each time it must raise an exception.
 
-    Catches loading that skips missing entries, ignores unexpected entries, or fills a parameter
-    from a single element.
+    Catches loading that skips missing entries, ignores unexpected entries, fills a parameter from a
+    single element, or transposes what does not fit.
     """
     for name in choose_entries(observation):
         assert_state_dict_rejected(observation, name)

@@ -166,7 +166,9 @@ def _assert_infinite_cell_state(observation: Observation) -> None:
     row, unit = choose_spot(case).row, int(rng.integers(case.config.hidden_size))
     sign = float(rng.choice((-1.0, 1.0)))
     place = (row, sample, state_size(case.config, "h") + unit)
-    snippet = write_nan_snippet(case, sample=sample, row=row, unit=unit, value=str(sign * np.inf))
+    snippet = write_nan_snippet(
+        case, sample=sample, row=row, state="c", unit=unit, value=str(sign * np.inf)
+    )
 
     def assert_limits() -> None:
         spoiled = call_with_planted_state(observation, place, sign * np.inf)
@@ -245,23 +247,33 @@ def _assert_limit(
     "rnn.recurrence.non-finite",
     when=can_trace_nan & one_in(5, 1),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "samples.independent", "recurrence.causal"),
-    of_cells="NaN in the input reaches the states of its sample, and no others.",
+    of_cells="NaN in the input or in a state reaches the states of its sample, and no others.",
 )
 def nan(observation: Observation) -> None:
-    """NaN in the input reaches every result that depends on it, and no other: the same and later
-    time steps of its sample, and in the backward direction the same and earlier time steps.
+    """NaN in the input or in an initial state reaches every result that depends on it, and no
+    other: the same and later time steps of its sample, and in the backward direction the same and
+    earlier time steps.
 
-    A single time step of a single sample is NaN. Output and `h_n` must be NaN exactly where they
-    depend on that step. The rule applies if the layer is right about finite values.
+    A single time step of a single sample is NaN or, in half of the cases with initial states, a
+    row of one of them for a single sample. Output and `h_n` must be NaN exactly where they depend
+    on it. The rule applies if the layer is right about finite values.
 
     Catches NaN that is replaced, removed by relu, or spread to other samples or time steps.
     """
-    spot = choose_spot(observation.case)
-    if is_right(observation):
+    if not is_right(observation):
+        return
+    case, spot = observation.case, choose_spot(observation.case)
+    if has_initial_state(case) and case.seed // 2 % 2:
+        letters = case.config.kind_data.states
+        letter = letters[case.seed // 4 % len(letters)]
+        spoiled = call_with_planted_state(observation, (spot.row, spot.sample), letter=letter)
+        reach = compute_reach(case, spot.sample, rows=(spot.row,))
+        snippet = write_nan_snippet(case, sample=spot.sample, row=spot.row, state=letter)
+    else:
         spoiled = call_with_planted_input(observation, (spot.step, spot.sample))
-        reach = compute_reach(observation.case, spot.sample, steps=(spot.step,))
-        snippet = write_nan_snippet(observation.case, step=str(spot.step), sample=spot.sample)
-        assert_nan_reach(observation, spoiled, spot.sample, reach, snippet)
+        reach = compute_reach(case, spot.sample, steps=(spot.step,))
+        snippet = write_nan_snippet(case, step=str(spot.step), sample=spot.sample)
+    assert_nan_reach(observation, spoiled, spot.sample, reach, snippet)
 
 
 SLOPE_AT_ZERO = Snippet(

@@ -336,18 +336,24 @@ def earlier_results(observation: Observation) -> None:
     """A later call does not overwrite the results of an earlier call.
 
     The results of a call are compared bit for bit before and after a call on other values of the
-    same shapes. Cases of small sizes make seventeen such calls.
+    same shapes. Cases of small sizes make seventeen such calls, each on other values, and compare
+    the results of all of them.
 
-    Catches output and state buffers that the layer keeps and uses again, in turn or at once.
+    Catches output and state buffers that the layer keeps and uses again, in turn, at once or after
+    some calls.
     """
-    before = observation.results
-    _ = observation.call_negated().call
+    calls = [observation, observation.call_negated()]
+    before = [dict(each.results) for each in calls]
     if has_small_sizes(observation.case):
-        for _ in range(LATER_CALLS - 1):
-            _ = observation.second_call(input=-observation.values.input).call
-    for name, found in observation.call.results.items():
-        lines, case = snippets.EARLIER_RESULTS, observation.case
-        assert_identical(name, found, before[name], lines, case=case, when="after a later call")
+        for number in range(1, LATER_CALLS):
+            # A buffer that is refilled with equal numbers shows nothing.
+            less = 1.0 - number / (2.0 * LATER_CALLS)
+            calls.append(observation.second_call(input=-less * observation.values.input))
+            before.append(dict(calls[-1].results))
+    for each, kept in zip(calls, before, strict=True):
+        for name, found in each.call.results.items():
+            lines, case = snippets.EARLIER_RESULTS, observation.case
+            assert_identical(name, found, kept[name], lines, case=case, when="after a later call")
 
 
 @rule(

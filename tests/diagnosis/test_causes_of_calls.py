@@ -114,6 +114,8 @@ LOST = [
     ("NanIsZero", "rnn", {}, "input.nan=0"),
     ("NanIsZero", "gru", {}, "input.nan=0"),
     ("NanIsZero", "lstm-cell", {}, "input.nan=0"),
+    ("NanStateIsZero", "gru-cell", {}, "h_0.nan=0"),
+    ("NanCellStateIsZero", "lstm", {}, "c_0.nan=0"),
     ("NanForgotten", "lstm", {}, "c.nan=0"),
     (GatesOfClip, "gru-cell", {}, "gates.nan-as-large"),
 ]

@@ -317,6 +317,12 @@ FAILS: Fails = [
         make_case(),
         r"^gradient of bias_ih_l0 and bias_hh_l0\[0\] is .*, expected",
     ),
+    (
+        "modules.tied-parameters",
+        "TiedLayerDetached",
+        make_case(num_layers=3),
+        r"^gradient of weight_.*, expected",
+    ),
     ("modules.parametrized", "ParametrizationIgnored", make_case(), r"^output\["),
     (
         "modules.flatten-parameters",
@@ -343,6 +349,13 @@ WITHOUT_PROGRAM: Fails = [
         "LoadsWhatIsThere",
         STACK,
         r"^load_state_dict\(\) silently accepts a state_dict without .*; expected an exception$",
+    ),
+    (
+        "modules.refuses-state-dict",
+        "TransposesOnLoad",
+        STACK,
+        r"^load_state_dict\(\) silently accepts a state_dict with weight_ih_l.* transposed"
+        "; expected an exception$",
     ),
     (
         "modules.refuses-state-dict",

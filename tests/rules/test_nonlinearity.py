@@ -56,6 +56,7 @@ PASSES: Passes = {
         RELU,
         make_case(num_layers=2, bidirectional=True),
         make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+        make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN),
     ],
 }
 FAILS: Fails = [
@@ -83,6 +84,12 @@ FAILS: Fails = [
     ("nonlinearity.infinite", "InfinityCutOff", RELU, "is 1.798e.308, expected inf"),
     ("nonlinearity.nan", "NanIsZero", make_case(), "is 0, expected nan"),
     ("nonlinearity.nan", "NanSpreads", make_case(), "is nan, expected 0"),
+    (
+        "nonlinearity.nan",
+        "NanStateIsZero",
+        make_case(initial_state=InitialState.GIVEN),
+        "is 0, expected nan",
+    ),
 ]
 
 

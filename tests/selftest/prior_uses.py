@@ -156,6 +156,13 @@ def differentiate_tied_biases(kind: Kind) -> list[Any]:
     return list(torch.autograd.grad(output.sum(), list(layer.parameters())))
 
 
+def differentiate_tied_layers(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4, num_layers=2)
+    layer.weight_hh_l1 = layer.weight_hh_l0
+    output, _ = layer(make_inputs(layer)[0])
+    return list(torch.autograd.grad(output.sum(), list(layer.parameters())))
+
+
 def zero_the_state_dict(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
     for value in layer.state_dict().values():

@@ -138,6 +138,14 @@ def read_result_after_another_call(kind: Kind) -> list[Any]:
     return recorded
 
 
+def read_results_after_all_calls(kind: Kind) -> list[Any]:
+    """Record the results of six calls without gradients, after the last of them."""
+    layer = build_layer(kind, 3, 4, num_layers=2)
+    with torch.no_grad():
+        results = [layer(make_values((5, 3, 3), number)) for number in range(6)]
+    return [value for result in results for value in flatten_result(result)]
+
+
 def compare_storages(kind: Kind) -> list[Any]:
     """Record whether output and h_n share a storage."""
     output, h_n = build_layer(kind, 3, 4)(make_values((5, 3, 3), 1))
@@ -353,6 +361,13 @@ def probe_special_value(value: float, **case: Any) -> Probe:
         return record_outcome(lambda: layer(x))
 
     return probe
+
+
+def call_from_nan_state(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    return record_outcome(
+        lambda: layer(make_values((5, 3, 3), 1), torch.full((1, 3, 4), torch.nan))
+    )
 
 
 def read_default_dtype_after_building(kind: Kind) -> list[Any]:

@@ -170,6 +170,7 @@ SHOWN_BY: dict[str, Probe] = {
     "StateClipped": probe_call(T=1, state=True),
     "SquareStateTransposed": probe_call(N=4, state=True),
     "StateClippedAtTen": training_probes.call_from_large_state,
+    "NanStateIsZero": probes.call_from_nan_state,
     "StateIgnoredWithoutBias": probe_call(**STACK, bias=False, nonlinearity="relu"),
     "BiasSkippedAtStart": probe_call(),
     "DefaultStateFromFirstAxis": probe_call(),
@@ -297,6 +298,7 @@ SHOWN_BY: dict[str, Probe] = {
     "GradModeOff": probe_side_effects(train=False),
     "BufferReused": probes.read_result_after_another_call,
     "BufferReusedInInference": probes.read_result_after_another_call,
+    "BufferReusedAfterWarmUp": probes.read_results_after_all_calls,
     "StateSharesOutput": probes.compare_storages,
     "OwnCopyOfState": probes.continue_from_changed_state,
     "GradientOverwritten": probes.read_gradient_that_was_passed,
@@ -325,7 +327,11 @@ SHOWN_BY: dict[str, Probe] = {
     "TiesCutByConversion": prior_uses.read_tie_after_conversion,
     "TieWithinCut": prior_uses.read_tie_after_conversion,
     "TieCountsOnce": prior_uses.differentiate_tied_biases,
+    "TiedLayerDetached": prior_uses.differentiate_tied_layers,
     "LoadsWhatIsThere": prior_uses.probe_loading(lambda state: state.popitem()),
+    "TransposesOnLoad": prior_uses.probe_loading(
+        lambda state: state.update(weight_ih_l0=state["weight_ih_l0"].t())
+    ),
     "BiasFilledOnLoad": prior_uses.probe_loading(
         lambda state: state.update(bias_hh_l0=state["bias_hh_l0"][:1])
     ),

@@ -21,6 +21,7 @@ from rnnspec.cases.conditions import (
     has_value,
     has_wide_dtype,
 )
+from rnnspec.cases.states import split_states
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import Array
 from rnnspec.oracle.layers import Flags
@@ -112,16 +113,22 @@ def call_with_planted_sample(
 
 
 def call_with_planted_state(
-    observation: Observation, place: tuple[int | slice, ...], value: float = np.nan
+    observation: Observation,
+    place: tuple[int | slice, ...],
+    value: float = np.nan,
+    *,
+    letter: str = "",
 ) -> Observation:
-    """Return a second call of the same layer with a value planted in every initial state.
+    """Return a second call of the same layer with a value planted in the initial states.
 
-    `place` indexes the states as (D * num_layers, N).
+    `place` indexes every state as (D * num_layers, N), or with `letter` only the state with that
+    letter as (D * num_layers, N, H).
     """
-    return make_second_call(
-        observation,
-        replace(observation.values, initial=plant_value(observation.values.initial, place, value)),
-    )
+    initial = np.array(observation.values.initial)
+    states = split_states(observation.case.config, initial)
+    planted = states[letter] if letter else initial
+    planted[place] = value
+    return make_second_call(observation, replace(observation.values, initial=initial))
 
 
 def assert_independent(
@@ -221,6 +228,7 @@ def write_nan_snippet(
     sample: int = 0,
     feature: str = "",
     row: int | str | None = None,
+    state: str = "",
     unit: int | None = None,
     value: str = "nan",
 ) -> Snippet:
@@ -229,7 +237,8 @@ def write_nan_snippet(
     The value is planted in the input at `step`, which is an index or a slice as Python code, and in
     row `row` of the initial states. If `step` is empty or `row` is None, the input or the states
     stay as they are. With `feature`, only the feature with this index is changed; if it is empty,
-    all are. With `unit`, only this unit of the last state is changed.
+    all are. With `state`, only the state with this letter is changed, and with `unit` only this
+    unit.
     """
     lines = []
     if step:
@@ -239,7 +248,7 @@ def write_nan_snippet(
         ]
         lines += [f"spoiled = {_write_packing(case)}"] if case.is_packed else []
     if row is not None:
-        lines += _list_spoiled_states(case, str(row), sample, value, unit)
+        lines += _list_spoiled_states(case, str(row), sample, value, state, unit)
     arguments = ["spoiled" if step else "given[0]", "state" if row is not None else "*given[1:]"]
     lines += [
         f"{name} = {layer}({', '.join(arguments)})"
@@ -252,7 +261,7 @@ def write_nan_snippet(
 
 
 def _list_spoiled_states(
-    case: Case, row: str, sample: int, value: str, unit: int | None
+    case: Case, row: str, sample: int, value: str, letter: str, unit: int | None
 ) -> list[str]:
     kind = case.config.kind_data
     rows = [] if kind.is_cell else [row]
@@ -261,11 +270,10 @@ def _list_spoiled_states(
     if not kind.has_several_states:
         (name,) = kind.initial
         return [f"state = {name}.detach().clone()", f"state[{place}] = float('{value}')"]
-    return [
-        f"state = tuple(each.detach().clone() for each in {write_states(kind.initial)})",
-        f"for each in state{'[-1:]' if units else ''}:",
-        f"    each[{place}] = float('{value}')",
-    ]
+    copied = f"state = tuple(each.detach().clone() for each in {write_states(kind.initial)})"
+    if letter:
+        return [copied, f"state[{kind.states.index(letter)}][{place}] = float('{value}')"]
+    return [copied, "for each in state:", f"    each[{place}] = float('{value}')"]
 
 
 def _write_index(case: Case, step: str, sample: int, feature: str) -> str:

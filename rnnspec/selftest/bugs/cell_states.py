@@ -114,6 +114,12 @@ CellStateClippedAtStart = plant(
     {"initial.c": lambda c: c.clamp(-1, 1)},
     narrow=True,
 )
+NanCellStateIsZero = plant(
+    "NaN in `c_0` is treated as zero.",
+    "nonlinearity.nan",
+    {"initial.c": lambda c: torch.where(c.isnan(), torch.zeros_like(c), c)},
+    narrow=True,
+)
 CellStateEndsAt500 = plant(
     "The cell state is clipped to [-500, 500] at each step.",
     "cell-state.final recurrence.output cell-state.initial",

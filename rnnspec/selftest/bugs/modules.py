@@ -358,12 +358,37 @@ class TieCountsOnce(Planted):
         return found if first == own else found.detach()
 
 
+@seen_by("modules.tied-parameters", beyond_cells=True, narrow=True)
+class TiedLayerDetached(Planted):
+    """A layer whose weight is also the weight of a layer before it sends no gradient to it."""
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        found = super().parameter(kind, layer, direction)
+        own = self.parameter_name(kind, layer, direction)
+        first = next((name for name, value in self.named_parameters() if value is found), own)
+        is_shared = layer > 0 and kind.startswith("weight") and first != own
+        return found.detach() if is_shared else found
+
+
 @seen_by("modules.refuses-state-dict")
 class LoadsWhatIsThere(Planted):
     """`load_state_dict()` silently accepts a state dict that lacks parameters."""
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+
+@seen_by("modules.refuses-state-dict", narrow=True)
+class TransposesOnLoad(Planted):
+    """`load_state_dict()` transposes a matrix that fits only then."""
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        shapes = {name: value.shape for name, value in self.named_parameters()}
+        fits = {
+            name: value.movedim(0, -1) if value.shape != shapes.get(name) else value
+            for name, value in state_dict.items()
+        }
+        return super().load_state_dict(fits, strict=strict, assign=assign)
 
 
 @seen_by("modules.refuses-state-dict", narrow=True)

@@ -174,7 +174,8 @@ class BufferReused(Planted):
         buffer: Tensor | None = self.__dict__.get("buffer")
         properties = output.shape, output.dtype, output.device
         if buffer is None or (buffer.shape, buffer.dtype, buffer.device) != properties:
-            buffer = self.__dict__["buffer"] = torch.empty_like(output)
+            with torch.inference_mode(False):
+                buffer = self.__dict__["buffer"] = torch.empty_like(output)
         return buffer.copy_(output), h_n
 
     def uses_buffer(self) -> bool:
@@ -191,6 +192,21 @@ class BufferReusedInInference(BufferReused):
     def uses_buffer(self) -> bool:
         """Return whether inference mode is enabled."""
         return torch.is_inference_mode_enabled()
+
+
+@seen_by("side-effects.earlier-results", beyond_cells=True, narrow=True)
+class BufferReusedAfterWarmUp(BufferReused):
+    """With gradients disabled, the first three calls return memory of their own, and all others of
+    the same size the same memory, as replays of a captured graph do.
+    """
+
+    def uses_buffer(self) -> bool:
+        """Return whether enough calls were made without gradients."""
+        if torch.is_grad_enabled():
+            return False
+        count: int = self.__dict__.get("count", 0) + 1
+        self.__dict__["count"] = count
+        return count > 3
 
 
 @seen_by("side-effects.results-not-aliased", beyond_cells=True, narrow=True, ungated=True)

@@ -31,6 +31,12 @@ StateClippedAtTen = plant(
     report="allenai/allennlp PR #862",
     narrow=True,
 )
+NanStateIsZero = plant(
+    "NaN in `h_0` is treated as zero.",
+    "nonlinearity.nan states.routing",
+    change_states("initial", lambda state: state.nan_to_num(posinf=None, neginf=None)),
+    narrow=True,
+)
 StateIgnoredWithoutBias = plant(
     "A bidirectional relu layer without bias ignores `h_0`.",
     "states.initial-state-used",
