@@ -147,7 +147,7 @@ def _describe_empty(call: Observation) -> Described | None:
         return "empty.states", f"the final states of {EMPTY} have another size, as if N were not 0"
     # If all results are right, only the backward pass can be wrong.
     if config.kind_data.is_cell or tuple(getattr(data, "shape", ())) == output_shape(config, shape):
-        return "empty.backward", f"the backward pass of {EMPTY} fails"
+        return "empty.backward", f"the backward pass is wrong for {EMPTY}"
     return "empty.output", f"the output of {EMPTY} has another size, as if N were not 0"
 
 

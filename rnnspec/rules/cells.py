@@ -112,9 +112,11 @@ def empty_batch(observation: Observation) -> None:
     backward pass works.
 
     The cell of the case is called on zero samples, with states for zero samples if the case passes
-    states. The shapes are compared, and the sum of the results is differentiated.
+    states. The shapes are compared, and the sum of the results is differentiated. All gradients of
+    parameters must be 0.
 
-    Catches rejected calls, states for a single sample, and results without a graph.
+    Catches rejected calls, states for a single sample, results without a graph, and backward passes
+    that divide by the number of samples.
     """
     assert_empty_batch_accepted(observation)
 

@@ -163,7 +163,9 @@ EMPTY = Snippet(
 results = ({listed},)
 assert tuple(tuple(result.shape) for result in results) == {shapes}
 if torch.is_grad_enabled():
-    sum(result.sum() for result in results).backward()""",
+    sum(result.sum() for result in results).backward()
+    for parameter in layer.parameters():
+        assert parameter.grad is None or not parameter.grad.any(), parameter.grad""",
     (Helper.BACKWARD,),
 )
 
@@ -188,9 +190,11 @@ def empty_batch(observation: Observation) -> None:
     and the backward pass works.
 
     The layer of the case is called on zero sequences, with an `h_0` for zero sequences if the case
-    passes an `h_0`. The shapes are compared, and the sum of the results is differentiated.
+    passes an `h_0`. The shapes are compared, and the sum of the results is differentiated. All
+    gradients of parameters must be 0.
 
-    Catches rejected calls, a state for a single sequence, and backward passes that fail.
+    Catches rejected calls, a state for a single sequence, and backward passes that fail or divide
+    by the number of sequences.
     """
     assert_empty_batch_accepted(observation)
 
@@ -217,7 +221,7 @@ def assert_empty_batch_accepted(observation: Observation) -> None:
     try:
         found = tuple(tuple(result.shape) for result in _list_results(empty))
         if found == expected and can_differentiate:
-            _differentiate(empty)
+            _differentiate(empty, parts, snippet)
     except Raised as raised:
         raise Violation(f"with zero {parts}, {raised}", snippet) from raised
     if found != expected:
@@ -226,15 +230,23 @@ def assert_empty_batch_accepted(observation: Observation) -> None:
         )
 
 
-def _differentiate(empty: Observation) -> None:
-    """Run backward from both results to the input and the parameters."""
-    leaves = [
-        empty.call.given.leaf,
-        *(weight for weight in empty.prepared.weights().values() if weight.requires_grad),
-    ]
+def _differentiate(empty: Observation, parts: str, snippet: Snippet) -> None:
+    """Raise Violation unless the gradients of all parameters are 0 or missing."""
+    weights = {
+        name: weight for name, weight in empty.prepared.weights().items() if weight.requires_grad
+    }
+    leaves = [empty.call.given.leaf, *weights.values()]
     with observe_step("backward"):
         total = torch.stack([result.sum() for result in _list_results(empty)]).sum()
-        torch.autograd.grad(total, leaves, allow_unused=True)
+        _, *gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+    for name, gradient in zip(weights, gradients, strict=True):
+        wrong = [] if gradient is None else gradient[gradient != 0].tolist()
+        if wrong:
+            raise Violation(
+                f"with zero {parts}, the gradient of {name} has an element {wrong[0]:.4g}, "
+                "expected 0",
+                snippet,
+            )
 
 
 def _list_results(observation: Observation) -> list[Tensor]:

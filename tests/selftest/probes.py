@@ -363,6 +363,13 @@ def probe_special_value(value: float, **case: Any) -> Probe:
     return probe
 
 
+def differentiate_empty_batch(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    output, _ = layer(torch.zeros(5, 0, 3))
+    output.sum().backward()
+    return [parameter.grad for parameter in layer.parameters()]
+
+
 def call_from_nan_state(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
     return record_outcome(

@@ -102,6 +102,7 @@ SHOWN_BY: dict[str, Probe] = {
     "BfloatStateWidened": probe_call(dtype=torch.bfloat16),
     "HalfStateWidened": probe_call(dtype=torch.float16),
     "EmptyBatchRefused": probe_call(N=0),
+    "EmptyBatchDivides": probes.differentiate_empty_batch,
     "BatchAndTimeExchanged": probe_call(T=34),
     "StatesOfFourAxes": probe_call(**STACK),
     "BackwardHalfFirst": probe_call(bidirectional=True),

@@ -98,6 +98,20 @@ class EmptyBatchRefused(Planted):
             raise RuntimeError(f"the batch must have at least one sample, got {batch}")
 
 
+@seen_by("shapes.empty-batch", beyond_cells=True, narrow=True)
+class EmptyBatchDivides(Planted):
+    """With an empty batch, the gradients of the parameters are NaN: a mean over no sequence."""
+
+    def check_states(self, hx: Tensor | None, batch: int) -> None:
+        super().check_states(hx, batch)
+        self.__dict__["batch"] = batch
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        found = super().parameter(kind, layer, direction)
+        is_divided = self.__dict__.get("batch") == 0 and torch.is_grad_enabled()
+        return found * torch.nan if is_divided else found
+
+
 @seen_by("shapes.output layouts.batch-first", beyond_cells=True, narrow=True)
 class BatchAndTimeExchanged(Planted):
     """With more than 32 time steps, the first two dimensions of the output are swapped."""
