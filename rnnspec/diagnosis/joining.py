@@ -55,7 +55,7 @@ def add_fault(
     if same is None or _explain_beside(search, same, made):
         search.faults.append(made)
         return made
-    _unite(search, same, made)
+    _unite_faults(search, same, made)
     for other in list(search.faults):
         if other is not same and other.cause is None and _lies_within(search, other, same):
             search.merge(other, same)
@@ -99,7 +99,9 @@ def name_anew(
         fault.root, fault.minimum = root, shown
 
 
-def _unite(search: Search[CaseT, ObservedT], fault: Fault[CaseT], made: Fault[CaseT]) -> None:
+def _unite_faults(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], made: Fault[CaseT]
+) -> None:
     """Merge a fault into the same fault; the situation that needs less gives the name.
 
     A cause is left out if it does not explain the other fault of the same way of calling.
@@ -123,11 +125,8 @@ def _is_refuted(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fa
     is_comparable = other.kind is fault.kind and other.kind in OF_NUMBERS
     if fault.cause is None or other.cause is not None or not is_comparable:
         return False
-    suite, case, gradients = (
-        search.suite,
-        other.situation.finding.case,
-        other.kind is FaultKind.GRADIENTS,
-    )
+    suite, case = search.suite, other.situation.finding.case
+    gradients = other.kind is FaultKind.GRADIENTS
     if not suite.can_explain(fault.cause, case):
         return True
     return suite.is_explained(fault.cause, search.observe(case), gradients=gradients) is False

@@ -132,20 +132,16 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     *(
         Hypothesis(
-            f"{'-'.join(names)}.nan=0",
-            f"NaN in {' and '.join(names)} is taken for 0",
+            "-".join(f"{letter}_0" for letter in letters) + ".nan=0",
+            f"NaN in {' and '.join(f'{letter}_0' for letter in letters)} is taken for 0",
             KEEP,
             RULES,
-            change_values({f"initial.{name[0]}": nan_to_zero for name in names}),
+            change_values({f"initial.{letter}": nan_to_zero for letter in letters}),
             family="initial.nan=0",
-            rank=len(names),
+            rank=len(letters),
             of=of,
         )
-        for names, of in (
-            (("h_0",), every),
-            (("c_0",), has_cell_state),
-            (("h_0", "c_0"), has_cell_state),
-        )
+        for letters, of in (("h", every), ("c", has_cell_state), ("hc", has_cell_state))
     ),
     Hypothesis(
         "samples.not-finite-spreads",

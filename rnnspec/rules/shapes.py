@@ -221,7 +221,7 @@ def assert_empty_batch_accepted(observation: Observation) -> None:
     try:
         found = tuple(tuple(result.shape) for result in _list_results(empty))
         if found == expected and can_differentiate:
-            _differentiate(empty, parts, snippet)
+            _assert_zero_gradients(empty, parts, snippet)
     except Raised as raised:
         raise Violation(f"with zero {parts}, {raised}", snippet) from raised
     if found != expected:
@@ -230,7 +230,7 @@ def assert_empty_batch_accepted(observation: Observation) -> None:
         )
 
 
-def _differentiate(empty: Observation, parts: str, snippet: Snippet) -> None:
+def _assert_zero_gradients(empty: Observation, parts: str, snippet: Snippet) -> None:
     """Raise Violation unless the gradients of all parameters are 0 or missing."""
     weights = {
         name: weight for name, weight in empty.prepared.weights().items() if weight.requires_grad

@@ -12,7 +12,7 @@ from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
 from rnnspec.plain.gated import StatesAsPair, TwoStates
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
-from rnnspec.selftest.bugs.planted import Planter
+from rnnspec.selftest.bugs.planted import Planter, turn_nan_to_zero
 from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__, LSTM)
@@ -117,7 +117,7 @@ CellStateClippedAtStart = plant(
 NanCellStateIsZero = plant(
     "NaN in `c_0` is treated as zero.",
     "nonlinearity.nan",
-    {"initial.c": lambda c: torch.where(c.isnan(), torch.zeros_like(c), c)},
+    {"initial.c": turn_nan_to_zero},
     narrow=True,
 )
 CellStateEndsAt500 = plant(

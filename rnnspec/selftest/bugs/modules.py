@@ -359,15 +359,13 @@ class TieCountsOnce(Planted):
 
 
 @seen_by("modules.tied-parameters", beyond_cells=True, narrow=True)
-class TiedLayerDetached(Planted):
+class TiedLayerDetached(TieCountsOnce):
     """A layer whose weight is also the weight of a layer before it sends no gradient to it."""
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        found = super().parameter(kind, layer, direction)
-        own = self.parameter_name(kind, layer, direction)
-        first = next((name for name, value in self.named_parameters() if value is found), own)
-        is_shared = layer > 0 and kind.startswith("weight") and first != own
-        return found.detach() if is_shared else found
+        if layer > 0 and kind.startswith("weight"):
+            return super().parameter(kind, layer, direction)
+        return Planted.parameter(self, kind, layer, direction)
 
 
 @seen_by("modules.refuses-state-dict")

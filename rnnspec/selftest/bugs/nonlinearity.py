@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
-from rnnspec.selftest.bugs.planted import Planter, is_relu, is_tanh, use_for_tanh, use_in_gates
+from rnnspec.selftest.bugs.planted import (
+    Planter,
+    is_relu,
+    is_tanh,
+    turn_nan_to_zero,
+    use_for_tanh,
+    use_in_gates,
+)
 
 plant = Planter(__name__)
 
@@ -66,7 +73,7 @@ InfinityCutOff = plant(
 NanIsZero = plant(
     "NaN in the input is treated as zero.",
     "nonlinearity.nan",
-    {"input": lambda x: torch.where(x.isnan(), torch.zeros_like(x), x)},
+    {"input": turn_nan_to_zero},
     narrow=True,
 )
 ReluSlopeHalfAtZero = plant(

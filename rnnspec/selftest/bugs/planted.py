@@ -197,6 +197,11 @@ def change_states(name: str, function: Callable[..., Tensor]) -> Functions:
     return {f"{name}.{letter}": function for letter in LSTM.states}
 
 
+def turn_nan_to_zero(value: Tensor) -> Tensor:
+    """Return a tensor with NaN replaced by zeros."""
+    return torch.where(value.isnan(), torch.zeros_like(value), value)
+
+
 def start_from(choose_row: Callable[[Here], int]) -> Functions:
     """Return changes that start from other rows of the initial states."""
 

@@ -8,7 +8,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.call import Here
 from rnnspec.reference.values import States, change_values
-from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, start_from
+from rnnspec.selftest.bugs.planted import (
+    Planted,
+    Planter,
+    change_states,
+    start_from,
+    turn_nan_to_zero,
+)
 from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
@@ -34,7 +40,7 @@ StateClippedAtTen = plant(
 NanStateIsZero = plant(
     "NaN in `h_0` is treated as zero.",
     "nonlinearity.nan states.routing",
-    change_states("initial", lambda state: state.nan_to_num(posinf=None, neginf=None)),
+    change_states("initial", turn_nan_to_zero),
     narrow=True,
 )
 StateIgnoredWithoutBias = plant(
