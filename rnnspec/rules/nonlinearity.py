@@ -17,7 +17,6 @@ from rnnspec.cases.conditions import (
     one_in,
 )
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.contract.shapes import state_size
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import Array
@@ -165,15 +164,15 @@ def _assert_infinite_cell_state(observation: Observation) -> None:
     sample = min(range(case.batch), key=lambda each: find_sequence_length(case, each))
     row, unit = choose_spot(case).row, int(rng.integers(case.config.hidden_size))
     sign = float(rng.choice((-1.0, 1.0)))
-    place = (row, sample, state_size(case.config, "h") + unit)
     snippet = write_nan_snippet(
         case, sample=sample, row=row, state="c", unit=unit, value=str(sign * np.inf)
     )
 
     def assert_limits() -> None:
-        spoiled = call_with_planted_state(observation, place, sign * np.inf)
-        initial = plant_value(observation.values.initial, place, sign * np.inf)
-        expected = Expected(case, replace(observation.values, initial=initial))
+        spoiled = call_with_planted_state(
+            observation, (row, sample, unit), sign * np.inf, letter="c"
+        )
+        expected = Expected(case, spoiled.values)
         bounds = expected.bound.results
         for name, got in spoiled.results.items():
             # Sums that meet an infinity have no bound.
@@ -182,7 +181,9 @@ def _assert_infinite_cell_state(observation: Observation) -> None:
 
     def is_wrong_about_finite_values() -> bool:
         return not is_right(observation) or not has_right_results(
-            call_with_planted_state(observation, place, sign * SATURATING_INPUT)
+            call_with_planted_state(
+                observation, (row, sample, unit), sign * SATURATING_INPUT, letter="c"
+            )
         )
 
     fail_unless_excused(is_wrong_about_finite_values, assert_limits)
