@@ -330,8 +330,11 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
             )
         if not names:
             return
-        left_out = [name for name in everything if name in frozen_names]
-        while_frozen = f"while {describe_frozen(left_out, names)}"
+        # The gradient of a tensor behind a dropout mask is unknown, but it can be frozen.
+        tensors = dict.fromkeys([*everything, *observation.values.weights])
+        left_out = [name for name in tensors if name in frozen_names]
+        others = [name for name in tensors if name not in frozen_names]
+        while_frozen = f"while {describe_frozen(left_out, others)}"
         if not differentiable:
             raise Violation(
                 f"{' and '.join(observation.result_names)} have requires_grad=False "

@@ -22,6 +22,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, FindingKind, check_case
+from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.fixtures.training import choose_frozen_tensors
@@ -345,6 +346,20 @@ def test_every_way_of_freezing_is_drawn() -> None:
     )
     for one, other in itertools.permutations(["bias_ih_l1", "bias_hh_l1"]):
         assert all(any(one in each and other not in each for each in calls[1:3]) for calls in drawn)
+
+
+def test_a_frozen_tensor_may_have_no_known_gradient() -> None:
+    masked = make_case(
+        distribution=Distribution.DEAF, num_layers=3, dropout=0.5, mode=Mode.TRAIN, seed=0
+    )
+    values = draw_values(masked)
+    case = next(
+        case
+        for case in (masked.replace(seed=seed) for seed in range(300))
+        if not exclude_masked_gradients(case, choose_frozen_tensors(case, values)[0])
+    )
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), case)
+    assert check_case(find_layer_rule("gradients.frozen"), observation) is None
 
 
 def test_gradients_that_would_overflow_if_doubled_are_not_accumulated() -> None:
