@@ -30,6 +30,9 @@ ENOUGH = 3
 # Each case takes 8 times as many predictions as there are mistakes with a constant.
 INFERRED = 3
 """The number of cases, the fastest ones, used to infer constants."""
+# Nobody measured it: a sentence about three mistakes was hard to read.
+MOST_EQUAL = 1
+"""The number of mistakes that may be named beside a cause because no case distinguishes them."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
 # single case may hold weights that a wrong load does not change, such as zeros.
 LOADED = 2
@@ -44,7 +47,8 @@ If many mistakes may cause a fault that shows in no smaller case, the fault has 
 def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none or more than one.
 
-    A partial query skips a case that no mistake explains together with the earlier cases. Cases
+    Two mistakes count as one if no case of the fault distinguishes them, and both are named. A
+    partial query skips a case that no mistake explains together with the earlier cases. Cases
     with the same terms of the equations as the first case come first.
     """
     seen = [_read_failing(each, query) for each in query.failing]
@@ -61,10 +65,11 @@ def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
     first = next(filter(_is_wrong, seen), None) if query.is_partial else None
     cases = OrderedCases(seen, _measure_duration, partial(_differ, first))
     found = _explain_by_known(cases, others, query)
-    chosen = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
-    if chosen is None:
+    families = _unite_equal(_prefer_consistent(found, others), cases)
+    chosen = choose_one(families)
+    if chosen is None or len(families[chosen]) > MOST_EQUAL:
         return None
-    return _make_likely_cause(chosen, found[chosen].explained, len(seen))
+    return _make_likely_cause(chosen, found[chosen].explained, len(seen), families[chosen])
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,17 @@ def _have_same_terms(one: Evidence, other: Evidence) -> bool:
     return (first.config.bias, first.initial_state) == (second.config.bias, second.initial_state)
 
 
-def _make_likely_cause(chosen: Hypothesis, explained: int, seen: int) -> LikelyCause:
-    """Return a likely cause for a mistake, with the number of cases that it explains."""
+def _make_likely_cause(
+    chosen: Hypothesis, explained: int, seen: int, equal: Sequence[Hypothesis] = ()
+) -> LikelyCause:
+    """Return a likely cause for a mistake, with the number of cases that it explains.
+
+    Its text also names mistakes that are `equal` to it in every case.
+    """
     rounding = f"{chosen.rounded} by {chosen.family}" if chosen.rounds else ""
+    text = ", or ".join(each.text for each in (chosen, *equal))
     return LikelyCause(
-        chosen.key, chosen.text, chosen.remedy, chosen.rules, explained, seen, chosen, rounding
+        chosen.key, text, chosen.remedy, chosen.rules, explained, seen, chosen, rounding
     )
 
 
@@ -348,17 +359,35 @@ def _prefer_consistent(
     return consistent or everything
 
 
-def _leave_out_equal(found: Iterable[Hypothesis], cases: OrderedCases) -> list[Hypothesis]:
-    """Return the hypotheses without those that differ from another only in final states."""
-    # If the layer returns no final states, mistakes that differ only in them cannot be
-    # distinguished, so report the mistake without them.
-    kept: list[Hypothesis] = []
+def _unite_equal(
+    found: Iterable[Hypothesis], cases: OrderedCases
+) -> dict[Hypothesis, list[Hypothesis]]:
+    """Return one of all hypotheses that predict the same in every case, with the others.
+
+    If a rank decides between two, `choose_one` does so. If the layer returns no final states,
+    mistakes that differ only in them cannot be distinguished, and only the mistake without them is
+    named.
+    """
+    shows_states = bool(cases.first.observation.state_names)
+    kept: dict[Hypothesis, list[Hypothesis]] = {}
     for each in found:
-        is_seen = cases.first.observation.state_names or not any(
-            all(case.predicts_the_same(each, other) for case in cases) for other in kept
+        others = (
+            other
+            for other in kept
+            if not (shows_states and _are_ranked(each, other))
+            and all(case.predicts_the_same(each, other) for case in cases)
         )
-        kept += [each] if is_seen else []
+        same = next(others, None)
+        if same is None:
+            kept[each] = []
+        elif shows_states:
+            kept[same].append(each)
     return kept
+
+
+def _are_ranked(one: Hypothesis, other: Hypothesis) -> bool:
+    """Return whether a rank decides which of two hypotheses is reported."""
+    return bool(one.family) and one.family == other.family and one.rank != other.rank
 
 
 def choose_one(found: Iterable[Hypothesis]) -> Hypothesis | None:

@@ -110,12 +110,19 @@ CLIPS: tuple[Clip, ...] = (
         has_cell_state,
         rank=1,
     ),
-    Clip("sums", "the sums of all gates are {}", clip_values(*OF_SIGMOIDS, *OF_TANH), has_gates),
+    Clip(
+        "sums",
+        "the sums of all gates are {}",
+        clip_values(*OF_SIGMOIDS, *OF_TANH),
+        has_gates,
+        rank=1,
+    ),
     Clip(
         "arguments",
         "all that sigmoids and tanh are applied to is {}, the cell state included",
         lambda limit: {**clip_values(*OF_SIGMOIDS, *OF_TANH)(limit), **_clip_shown(limit)},
         has_cell_state,
+        rank=2,
     ),
     Clip(
         "hidden-part",
@@ -124,7 +131,10 @@ CLIPS: tuple[Clip, ...] = (
         multiplies_hidden_part,
     ),
 )
-"""Values that may be clipped before a function is applied."""
+"""Values that may be clipped before a function is applied.
+
+Where tanh is 1 in every digit, its argument may be clipped as well, and the lower rank is reported.
+"""
 OF_STARTS = tuple(
     Clip(
         start.key,

@@ -327,17 +327,14 @@ class Evidence:
         return NEARLY if self.error > 1.0 else np.inf
 
     def predicts_the_same(self, one: Hypothesis, other: Hypothesis) -> bool:
-        """Return whether two hypotheses predict the same compared values."""
+        """Return whether two hypotheses predict the same compared values, except for rounding."""
         if one.computes_in is not other.computes_in:
             return False
         first, second = (
             self.predict(each.changes) if each.concerns(self.case) else self.required
             for each in (one, other)
         )
-        return has_same_form(first, second) and all(
-            np.array_equal(array, second.results[name], equal_nan=True)
-            for name, array in first.results.items()
-        )
+        return has_same_form(first, second) and self.measure(first, second) <= 1.0
 
     def _predict_once(self, hypothesis: Hypothesis, effect: Hashable) -> Outcome:
         """Return the prediction of a hypothesis, which is computed only once if it is small."""

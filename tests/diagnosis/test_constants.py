@@ -56,6 +56,14 @@ def test_a_clipped_value_is_reported_with_its_limit(name: str) -> None:
     assert len(mistakes) > 1
 
 
+def test_a_clip_that_only_sigmoids_show_is_reported_for_their_sums() -> None:
+    sums = next(each for each in CLIPS if each.key == "sums").limit_to(20)
+    cases = [case.replace(distribution=Distribution.LARGE) for case in list_cases("gru")[:8]]
+    cause = diagnose(sums, cases=cases)
+    assert cause is not None
+    assert cause.key == "gates.clipped=20"
+
+
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("limit", "distribution"),

@@ -130,6 +130,18 @@ def test_ambiguous_causes_are_not_reported() -> None:
     assert choose_one([]) is None
 
 
+def test_two_mistakes_that_no_case_distinguishes_are_both_named() -> None:
+    single_steps = [case.replace(steps=1) for case in CASES if not case.lengths]
+    unused = next(each for each in HYPOTHESES if each.key == "b_hh.unused")
+    both = diagnose(unused, cases=single_steps)
+    assert both is not None
+    assert both.key == unused.key
+    assert both.text == "b_hh is not added, or the first step does not add b_hh"
+    one = diagnose(unused)
+    assert one is not None
+    assert one.text == "b_hh is not added"
+
+
 def test_the_order_in_which_samples_are_mixed_is_unclear_if_the_layer_sorts_them() -> None:
     mistake = BY_KEY["layers.read-exchanged-axes"]
     layers, equal = Config(2, 2, num_layers=2), (3, 3, 3)
