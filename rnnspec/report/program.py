@@ -312,9 +312,12 @@ def _list_attempts(
 ) -> Iterator[tuple[Finding[Case], int | None]]:
     """Yield attempts at a program: a finding with other last lines, and an offset to the seed."""
     for snippet in _list_snippets(finding):
+        # The rule may have compared two calls bit for bit, or a gradient, so its allowed error does
+        # not hold for other comparisons.
+        difference = finding.difference if snippet is finding.snippet else None
         for case in list_cases_of_program(finding.case):
             for seed in seeds:
-                yield replace(finding, snippet=snippet, case=case), seed
+                yield replace(finding, snippet=snippet, difference=difference, case=case), seed
 
 
 def list_cases_of_program(case: Case) -> list[Case]:

@@ -30,6 +30,18 @@ for _ in range(20):
     (Helper.DATA, Helper.LIST_TENSORS),
     ("copy",),
 )
+SAME_GRADIENTS = Snippet(
+    """first = []
+for _ in range(20):
+    torch.manual_seed(0)
+    output, states = layer(*given)
+    total = sum(spread(each) for each in [data(output), *list_tensors(states)])
+    leaves = [x, *layer.parameters()]
+    found = torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True)
+    first = first or found
+    assert all(map(torch.equal, first, found)), found""",
+    (Helper.SPREAD, Helper.DATA, Helper.LIST_TENSORS, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+)
 FORKED = Snippet(
     """torch.rand(3, device=x.device)
 with torch.random.fork_rng({kind}):
@@ -39,7 +51,7 @@ for one, other in zip(first, layer(*given)):
         assert torch.equal(before, after), after""",
     (Helper.DATA, Helper.LIST_TENSORS),
 )
-DETERMINISTIC = Snippet("torch.use_deterministic_algorithms(True)") + SAME_BITS
+DETERMINISTIC = Snippet("torch.use_deterministic_algorithms(True)")
 
 
 @rule(
@@ -64,7 +76,7 @@ def same_bits(observation: Observation) -> None:
 
     Catches sums whose order depends on timing, such as atomic additions.
     """
-    _assert_same_bits(observation, observation.repeat(), SAME_BITS)
+    _assert_same_bits(observation, observation.repeat())
 
 
 @rule(
@@ -84,7 +96,12 @@ def deterministic(observation: Observation) -> None:
     """
     with _use_deterministic_algorithms():
         try:
-            _assert_same_bits(observation.second_call(), observation.second_call(), DETERMINISTIC)
+            _assert_same_bits(
+                observation.second_call(),
+                observation.second_call(),
+                DETERMINISTIC + SAME_BITS,
+                DETERMINISTIC + SAME_GRADIENTS,
+            )
         except Raised as raised:
             if isinstance(raised.error, RuntimeError) and "determinis" in read_message(
                 raised.error
@@ -137,7 +154,12 @@ def _use_deterministic_algorithms() -> Iterator[None]:
         torch.set_deterministic_debug_mode(before)
 
 
-def _assert_same_bits(first: Observation, second: Observation, snippet: Snippet) -> None:
+def _assert_same_bits(
+    first: Observation,
+    second: Observation,
+    of_results: Snippet = SAME_BITS,
+    of_gradients: Snippet = SAME_GRADIENTS,
+) -> None:
     """Raise Violation if the results or the gradients of two calls differ in any bit.
 
     Raises Unsupported if the device is not set up to give the same bits.
@@ -145,9 +167,9 @@ def _assert_same_bits(first: Observation, second: Observation, snippet: Snippet)
     if reason := explain_nondeterminism(first.subject.device):
         raise Unsupported(reason)
     for name, found in second.results.items():
-        before = first.get_result(name)
-        assert_identical(f"{name} of a repeated call", found, before, snippet, case=first.case)
+        quantity, expected = f"{name} of a repeated call", first.get_result(name)
+        assert_identical(quantity, found, expected, of_results, case=first.case)
     if has_known_gradients(first.case) and first.subject.offers(Feature.GRADIENTS):
         for name, gradient in first.gradients.items():
             found, quantity = second.gradients[name], f"gradient of {name} in a repeated call"
-            assert_identical(quantity, found, gradient, snippet, case=first.case)
+            assert_identical(quantity, found, gradient, of_gradients, case=first.case)

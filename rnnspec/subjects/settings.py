@@ -170,11 +170,11 @@ def list_changed_settings(before: SettingValues, after: SettingValues) -> list[t
 def _describe_change(old: Any, new: Any) -> str:
     """Return a suffix for the name of a setting that describes its change.
 
-    It is empty for functions, whose values are not informative.
+    It is empty for functions, whose values are not informative, and if both values look alike.
     """
     if isinstance(old, ReplaceableFunctions):
         return old.describe_change(new)
-    return "" if callable(old) else f" from {old} to {new}"
+    return "" if callable(old) or str(old) == str(new) else f" from {old} to {new}"
 
 
 @contextmanager

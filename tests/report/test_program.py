@@ -107,6 +107,21 @@ class SlightlyOff(nn.RNN):
         return output, h_n * (1 + (3e-12 if h_n.dtype == torch.float64 else 0))
 
 
+class GradientsDrift(nn.RNN):
+    """A layer whose gradients differ from call to call by more and more roundings."""
+
+    calls = 0
+
+    def forward(self, *given: Any) -> Any:
+        output, h_n = super().forward(*given)
+        self.calls += 1
+        if not h_n.requires_grad:
+            return output, h_n
+        factor = 1 + 4 * self.calls * torch.finfo(h_n.dtype).eps
+        h_n.register_hook(lambda gradient: gradient * factor)
+        return output, h_n
+
+
 @lru_cache(maxsize=32)
 def find_program_of(bug: str) -> str:
     """Return the program in the report on a planted bug."""
@@ -247,6 +262,14 @@ def test_small_error_is_reproduced_with_the_numbers_of_the_case() -> None:
     assert source is not None
     assert "torch.tensor([[[" in source
     assert "manual_seed" not in source
+
+
+def test_program_about_gradients_that_differ_by_bits_repeats_the_backward_pass() -> None:
+    report = rnnspec.check(GradientsDrift, profile="quick", rules=["side-effects.same-bits"])
+    source = report.result("side-effects.same-bits").repro
+    assert source is not None
+    assert "reference(*given)" not in source
+    assert source.rstrip().endswith("assert all(map(torch.equal, first, found)), found")
 
 
 def test_program_that_also_fails_for_torch_is_not_shown() -> None:

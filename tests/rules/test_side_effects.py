@@ -351,7 +351,7 @@ CHANGES: dict[str, Callable[..., Any]] = {
     "default device": lambda *rest: torch.set_default_device("meta"),
     "float32 matmul precision": lambda *rest: torch.set_float32_matmul_precision("medium"),
     "flushing of denormal numbers": lambda *rest: torch.set_flush_denormal(True),
-    "warning filters": lambda *rest: warnings.simplefilter("ignore", SyntaxWarning),
+    "warning filters": lambda *rest: warnings.simplefilter("error", SyntaxWarning),
     "cudnn.benchmark": lambda *rest: setattr(torch.backends.cudnn, "benchmark", True),
     "cudnn.deterministic": lambda *rest: setattr(torch.backends.cudnn, "deterministic", True),
     "cudnn.enabled": lambda *rest: setattr(torch.backends.cudnn, "enabled", False),
@@ -424,6 +424,17 @@ def test_an_output_in_the_memory_of_the_input_is_reported() -> None:
     )
     assert isinstance(finding, Finding)
     assert finding.message == "writing to the results of a call changed input"
+
+
+def test_a_constructor_that_silences_all_warnings_is_reported() -> None:
+    class Silent(nn.RNN):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            warnings.filterwarnings("ignore")
+
+    finding = check_layer("side-effects.global-settings", Silent, make_case(), 9)
+    assert isinstance(finding, Finding)
+    assert finding.message == "the constructor changed the warning filters"
 
 
 def test_results_changed_by_a_backward_pass_are_reported() -> None:
