@@ -51,6 +51,7 @@ from rnnspec.rulekit.snippets.gradients import (
 )
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation, assert_close
+from rnnspec.text import join_words
 
 NEEDS = (Feature.GRADIENTS,)
 
@@ -301,7 +302,7 @@ def frozen(observation: Observation) -> None:
 
     In a second call, the input and `h_0`, all parameters of a kind or of a layer, a single
     parameter, all parameters, or all tensors have `requires_grad=False`; in a third call, one
-    tensor of each pair, such as the two biases; in a fourth call, the others; in a fifth call, all
+    tensor of each pair, such as the two biases; in a fourth call, the others; in further calls, all
     but the input, an initial state, the parameters of one kind, or the biases. The other gradients
     are compared with the reference; if there are no others, no result may require a gradient.
 
@@ -337,7 +338,8 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
         while_frozen = f"while {describe_frozen(left_out, others)}"
         if not differentiable:
             raise Violation(
-                f"{' and '.join(observation.result_names)} have requires_grad=False "
+                f"{join_words(observation.result_names)} "
+                f"{'have' if len(observation.result_names) > 1 else 'has'} requires_grad=False "
                 f"{while_frozen}; expected True",
                 snippet,
             )
