@@ -54,7 +54,9 @@ REAL_SIZES: tuple[SizesByName, ...] = (
     USUAL_SIZES,
     {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},
     # Rows take turns, so 512 units and more occur with both activations, modes and kinds of states.
-    {"input_size": 64, "hidden_size": 1024, "steps": 2, "batch": 2},
+    # A block of threads has 1024 threads at most, so 1024 units do not show a kernel with a thread
+    # for each unit. 1152 is a multiple of 128, so that kernels for full blocks are called.
+    {"input_size": 64, "hidden_size": 1152, "steps": 2, "batch": 2},
     # 768 steps are more than 512 and a multiple of 256, so that they fill chunks of steps exactly.
     {"input_size": 64, "hidden_size": 64, "steps": 768, "batch": 1},
     MANY_SAMPLES,

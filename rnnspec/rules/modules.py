@@ -7,22 +7,35 @@ import io
 import numpy as np
 import torch
 
-from rnnspec.cases.axes import EarlierCalls, Feature, Mode, ModuleUses, ParameterUpdates, PriorUse
+from rnnspec.cases.axes import (
+    Distribution,
+    EarlierCalls,
+    Feature,
+    GradMode,
+    Mode,
+    ModuleUses,
+    ParameterUpdates,
+    PriorUse,
+)
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     Condition,
     has_exact_values,
+    has_known_gradients,
     has_predictable_results,
     has_value,
     has_wide_dtype,
     is_training,
     one_in,
 )
+from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
+    assert_gradients,
     assert_results,
+    assert_results_and_gradients,
     assert_weights,
     fail_only_if_right_elsewhere,
 )
@@ -33,6 +46,7 @@ from rnnspec.rulekit.fixtures.modules import (
     choose_entries,
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.snippets.gradients import LATER_CALL_OF_COPY
 from rnnspec.rulekit.snippets.modules import (
     CONVERSION,
     DEEPCOPY,
@@ -139,6 +153,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
     "rnn.module.deepcopy",
     "use.module.copy.frozen",
     "use.module.copy.attributes",
+    "use.autograd.interleaved",
     when=has_prior_use(ModuleUses.DEEPCOPIED),
     about=("prior_use",),
     presupposes=("side-effects.parameters", *REPEATED_CALLS, "modules.pickle"),
@@ -146,14 +161,25 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.
 
-    Results and gradients of the copy are compared with the reference. Then the parameters of the
-    copy are changed, and the original's parameters must stay as they were. A copy of a frozen layer
-    must be frozen, be in the same mode, and keep an attribute that was set on the original.
+    Results and gradients of the copy are compared with the reference, the gradients also after a
+    later call of the original. Then the parameters of the copy are changed, and the original's
+    parameters must stay as they were. A copy of a frozen layer must be frozen, be in the same mode,
+    and keep an attribute that was set on the original.
 
-    Catches copies that share parameters, lose constructor arguments, attributes or the mode, or
-    unfreeze parameters, and layers that keep a result with its graph, which cannot be copied.
+    Catches copies that share parameters or memory, lose constructor arguments, attributes or the
+    mode, or unfreeze parameters, and layers that keep a result with its graph, which cannot be
+    copied.
     """
     _fail_only_if_fresh_is_right(observation)
+    # Half of the cases build no graph, and large numbers saturate units.
+    plain = observation.case.replace(grad_mode=GradMode.GRAD, distribution=Distribution.PLAIN)
+    if has_known_gradients(plain) and observation.subject.offers(Feature.GRADIENTS):
+        fail_only_if_right_elsewhere(
+            observation.new_layer(plain),
+            plain,
+            _assert_calls_independent,
+            assert_results_and_gradients,
+        )
     assert_kept(observation, "copy.deepcopy(layer)")
     prepared = observation.new_layer(observation.case).prepared
     originals = {} if prepared.original is None else dict(prepared.original.named_parameters())
@@ -169,6 +195,33 @@ def deepcopy(observation: Observation) -> None:
             DEEPCOPY,
             when="of the original after changing the copy",
         )
+
+
+def _assert_calls_independent(observation: Observation) -> None:
+    """Raise Violation if a call of the copy gets other gradients after a call of the original."""
+    original = observation.prepared.original
+    call = observation.call
+    if original is None:
+        return
+    subject, case, values = observation.subject, observation.case, observation.values
+    other = Observation(subject, case, values, PreparedLayer(subject, case, values, original))
+    # The same number of calls of both: layers may number the memory of their calls.
+    _ = other.second_call(input=-values.input).call
+    found = observation.differentiate(call, observation.result_names)
+    try:
+        assert_gradients(
+            observation,
+            found,
+            observation.expected,
+            exclude_masked_gradients(case, found),
+            snippet=LATER_CALL_OF_COPY,
+        )
+    except Violation as broken:
+        raise Violation(
+            f"after a later call of the original, {broken.message}",
+            broken.snippet,
+            difference=broken.difference,
+        ) from None
 
 
 @rule(

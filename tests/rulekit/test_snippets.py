@@ -57,6 +57,7 @@ WORDS = {
     "kinds": "('weight', 'bias')",
     "last": "2",
     "layer": "1",
+    "later": "each",
     "layers": "2",
     "listed": "output, h_n",
     "limit": "0.5",

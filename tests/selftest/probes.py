@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -332,6 +333,16 @@ def differentiate_after_another_call(kind: Kind) -> list[Any]:
     x, _ = make_inputs(layer)
     output, _ = layer(x)
     layer(-x)
+    return record_outcome(lambda: torch.autograd.grad(output.sum(), x))
+
+
+def differentiate_after_call_of_copy(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    x, _ = make_inputs(layer)
+    layer(x)
+    copied = copy.deepcopy(layer)
+    output, _ = layer(x)
+    copied(-x)
     return record_outcome(lambda: torch.autograd.grad(output.sum(), x))
 
 

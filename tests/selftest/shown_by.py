@@ -277,6 +277,7 @@ SHOWN_BY: dict[str, Probe] = {
     "HalfGradientIn16Bits": probe_call(of="both", dtype=torch.bfloat16),
     "GradientAddedIn16Bits": probe_call(of="both", dtype=torch.bfloat16),
     "StepsKeptOnLayer": probes.differentiate_after_another_call,
+    "CopySharesWorkspace": probes.differentiate_after_call_of_copy,
     "FrozenStopsAll": probes.differentiate_with_frozen_weight,
     "NoSecondOrder": probe_second_backward(1),
     "SecondOrderIncomplete": probe_second_backward(1),

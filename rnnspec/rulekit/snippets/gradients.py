@@ -60,13 +60,14 @@ def _write_padded(case: Case) -> str:
     return f"torch.nn.utils.rnn.pad_packed_sequence(own{options})[0]"
 
 
-LATER_CALL = Snippet(
+_LATER_CALL = Snippet(
     """tensor = data(given[0])
 other = -tensor if tensor is given[0] else given[0]._replace(data=-tensor)
 gradients = []
 for each in (layer, reference):
+    later = {later}
     results = each(*given)
-    each(other, *given[1:])
+    later(other, *given[1:])
     total = sum(spread(data(result)) for result in results)
     leaves = [x, *named(each).values()]
     gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
@@ -81,6 +82,8 @@ for one, other in zip(*gradients):
         Helper.BACKWARD,
     ),
 )
+LATER_CALL = _LATER_CALL.format(later="each")
+LATER_CALL_OF_COPY = replace(_LATER_CALL.format(later="copy.deepcopy(each)"), imports=("copy",))
 
 SECOND_BACKWARD = Snippet(
     """def total():

@@ -322,6 +322,60 @@ StepsKeptOnLayer = plant(
 )
 
 
+class Workspace:
+    """Memory in which a layer keeps the states of its calls for the backward pass.
+
+    kept   the states, by the number of the call and their place; copies share them
+    call   the call that was made last
+    calls  the number of calls
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, ...], Tensor] = {}
+        self.call: object = None
+        self.calls = 0
+
+    def __deepcopy__(self, memo: object) -> Workspace:
+        copied = Workspace()
+        copied.kept, copied.calls = self.kept, self.calls
+        return copied
+
+    def keep(self, state: Tensor, spot: Here) -> tuple[int, ...]:
+        """Keep a state of a call; return the key with which to read it."""
+        if self.call is not spot.call:
+            self.call = spot.call
+            self.calls += 1
+        key = self.calls, spot.layer, spot.direction, spot.time
+        self.kept[key] = state.detach()
+        return key
+
+
+def keep_in_workspace(h: Tensor, total: Tensor, spot: Here) -> Tensor:
+    """Return a new state whose backward pass reads the value that is kept for this call."""
+    if not h.requires_grad:
+        return h
+    workspace: Workspace = spot.module.__dict__.setdefault("workspace", Workspace())
+    key = workspace.keep(h, spot)
+
+    def weight(gradient: Tensor) -> Tensor:
+        kept = workspace.kept[key]
+        # The second derivatives of a value that was overwritten are wrong, too.
+        state = h if torch.equal(kept, h) else kept
+        return gradient * (state > 0 if is_relu(spot) else 1 - state**2)
+
+    carrier = total.clone()
+    hook_gradient(carrier, weight)
+    return replace_gradient(h, carrier)
+
+
+CopySharesWorkspace = plant(
+    "A layer keeps its states for the backward pass in memory that it shares with its deep copies.",
+    "modules.deepcopy",
+    {"gate.hidden": keep_in_workspace},
+    narrow=True,
+)
+
+
 def is_partly_frozen(spot: Here) -> bool:
     """Return whether a parameter of a layer is frozen."""
     layer = spot.call.layer
