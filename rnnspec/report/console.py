@@ -177,8 +177,13 @@ def list_facts(result: Result, fault: FaultSummary | None) -> Iterator[tuple[str
             label = found.kind if is_needed else DependenceKind.NOTHING
             yield label.value, found.text if is_needed else str(found)
         yield "smallest", result.counterexample.text
-        seen = f"{result.violations} of {count_cases(result.cases)}"
-        yield "seen in", f"{seen}, first in case {result.counterexample.index}"
+        index = result.counterexample.index
+        if result.violations:
+            seen = f"{result.violations} of {count_cases(result.cases)}"
+            yield "seen in", f"{seen}, first in case {index}"
+        else:
+            others = f"other rules find the fault first in case {index}"
+            yield "seen in", f"only the smallest case; {others}"
     if fault is not None and fault.avoided_by:
         yield "if it is meant", f"--without {fault.avoided_by}"
     if result.no_repro:

@@ -307,6 +307,13 @@ def test_one_case_is_counted_in_the_singular() -> None:
     assert "  seen in        1 of 1 case, first in case 3\n" in text
 
 
+def test_a_rule_that_fails_only_in_the_smallest_case_is_not_counted() -> None:
+    # The search may name a fault by a rule that no drawn case breaks, but the smallest case does.
+    lines = format_failure(replace(FAIL, violations=0)).splitlines()
+    expected = "only the smallest case; other rules find the fault first in case 3"
+    assert f"  seen in        {expected}" in lines
+
+
 def test_only_the_first_unreached_rules_are_listed() -> None:
     lines = format_report(
         make_report(*[replace(UNREACHED, rule=f"packed.r{number}") for number in range(11)])

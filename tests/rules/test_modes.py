@@ -18,6 +18,7 @@ from rnnspec.cases.axes import (
     Layout,
     Mode,
     ModuleUses,
+    ParameterUpdates,
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
@@ -182,6 +183,26 @@ def test_a_fault_in_every_mode_is_left_to_other_rules(name: str) -> None:
         )
         is None
     )
+
+
+class KeptWithoutGradients(Plain):
+    """Without gradients, the weights of the first call stay in use."""
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        weight = super().parameter(kind, layer, direction)
+        if torch.is_grad_enabled():
+            return weight
+        copies: dict[tuple[str, int, int], Tensor] = self.__dict__.setdefault("copies", {})
+        return copies.setdefault((kind, layer, direction), weight.detach().clone())
+
+
+@pytest.mark.parametrize("name", ["modes.no-grad", "modes.inference"])
+def test_a_fault_that_needs_an_earlier_use_is_left_to_the_rule_about_that_use(name: str) -> None:
+    mode = {"modes.no-grad": GradMode.NO_GRAD, "modes.inference": GradMode.INFERENCE}[name]
+    near = make_case(grad_mode=mode, prior_use=ParameterUpdates.REPLACED)
+    assert check_layer(name, KeptWithoutGradients, near, 8) is None
+    finding = check_layer("modules.replaced-parameters", KeptWithoutGradients, near, 8)
+    assert isinstance(finding, Finding)
 
 
 @pytest.mark.parametrize(
