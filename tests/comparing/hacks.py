@@ -773,6 +773,20 @@ class Adds(torch.autograd.Function):
         return torch.stack(outputs)
 """,
     ),
+    "bias-of-the-first-call-without-gradients": Hack(
+        "gru",
+        (Cause.STALE_WEIGHTS,),
+        """
+    def forward(self, x, h0):
+        if torch.is_grad_enabled():
+            return super().forward(x, h0)
+        copies = list(self.rnn._flat_weights)
+        if not hasattr(self, "bias"):
+            self.bias = copies[2].detach().clone()
+        copies[2] = self.bias
+        return torch._VF.gru(x, h0, copies, True, self.rnn.num_layers, 0.0, False, False, False)[0]
+""",
+    ),
     "skips-trailing-zero-steps": Hack(
         "lstm",
         (
