@@ -316,14 +316,21 @@ def frozen(observation: Observation) -> None:
 
 def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) -> None:
     """Raise Violation if gradients change because other tensors are frozen."""
-    everything = list_gradient_names(observation)
+    case, everything = observation.case, list_gradient_names(observation)
+    is_given = case.initial_state is InitialState.GIVEN
+    states = case.config.kind_data.initial if is_given else ()
+    # Of some tensors, the gradient is unknown: behind a dropout mask, and of the states of an
+    # adapter that does not pass gradients to them. They can be frozen.
+    tensors = ["input", *states, *observation.values.weights]
+    left_out = [name for name in tensors if name in frozen_names]
+    others = [name for name in tensors if name not in frozen_names]
     names = [name for name in everything if name not in frozen_names]
-    snippet = write_frozen_snippet(frozen_names, names, observation.case)
+    snippet = write_frozen_snippet(frozen_names, names, case)
     with call_with_frozen_tensors(observation, frozen_names) as call:
         differentiable = [
             name for name, tensor in call.result_tensors.items() if tensor.requires_grad
         ]
-        if not names and differentiable:
+        if not others and differentiable:
             raise Violation(
                 f"{differentiable[0]} requires gradients while every tensor is frozen; expected "
                 "requires_grad=False",
@@ -331,10 +338,6 @@ def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) 
             )
         if not names:
             return
-        # The gradient of a tensor behind a dropout mask is unknown, but it can be frozen.
-        tensors = dict.fromkeys([*everything, *observation.values.weights])
-        left_out = [name for name in tensors if name in frozen_names]
-        others = [name for name in tensors if name not in frozen_names]
         while_frozen = f"while {describe_frozen(left_out, others)}"
         if not differentiable:
             raise Violation(

@@ -193,7 +193,13 @@ def test_final_states_may_be_returned_and_are_not_looked_at() -> None:
     assert report.verdict is RunVerdict.CONFORMS
 
 
-GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.biases", "gradients.learned-state")
+GRADIENTS = (
+    "gradients.input",
+    "gradients.h-0",
+    "gradients.biases",
+    "gradients.learned-state",
+    "gradients.frozen",
+)
 
 
 @pytest.mark.mostly_slow
