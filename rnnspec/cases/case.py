@@ -262,13 +262,21 @@ class Case:
     def repeated_axis(self) -> int | None:
         """The dimension of a padded input along which an expanded input repeats a single slice.
 
-        It is the batch dimension, or the time dimension if there is only one sample. The input of a
-        cell has no time dimension, so it repeats nothing if it has no batch dimension either.
+        It is the batch dimension or the time dimension. The input of a cell has no time dimension,
+        so it repeats nothing if it has no batch dimension either.
         """
         if self.config.kind_data.is_cell:
             return 0 if self.is_batched else None
         time = 1 if self.config.batch_first and self.is_batched else 0
-        return time if self.batch == 1 else 1 - time
+        return time if self.is_expanded_along_time else 1 - time
+
+    @property
+    def is_expanded_along_time(self) -> bool:
+        """Whether an expanded input repeats a time step, as a decoder of one vector does.
+
+        Otherwise it repeats a sample.
+        """
+        return self.batch == 1 or (self.steps > 1 and self.seed // 4 % 2 == 1)
 
     @property
     def shape(self) -> tuple[int, ...]:

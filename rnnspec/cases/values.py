@@ -98,13 +98,13 @@ def round_to_dtype(array: Array, dtype: DType) -> Array:
 def _draw_input(case: Case, rng: np.random.Generator) -> Array:
     """Draw the input (T, N, H_in).
 
-    If it is expanded, all samples are equal, or all time steps of a single sample.
+    If it is expanded, all samples are equal, or all time steps.
     """
     shape = (case.steps, case.batch, case.config.input_size)
     array = case.distribution.draws.input(rng, shape)
     if not case.is_input_expanded:
         return array
-    return _repeat_slice(array[:1] if case.batch == 1 else array[:, :1], array.shape)
+    return _repeat_slice(array[:1] if case.is_expanded_along_time else array[:, :1], array.shape)
 
 
 def _draw_states(case: Case, rng: np.random.Generator) -> Array:

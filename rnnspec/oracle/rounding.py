@@ -161,8 +161,12 @@ ROUNDINGS: dict[str, Rounding] = {
 }
 """The rounding used for each dtype, and for float32 with TF32, by name."""
 
-AUTOCAST = replace(_BFLOAT16, name="bfloat16 under autocast", u_op=_BFLOAT16.u_st)
-"""How a layer in float32 rounds where products are autocast to bfloat16, operands included."""
+AUTOCAST: dict[str, Rounding] = {
+    each.name: replace(each, name=f"{each.name} under autocast", u_op=each.u_st)
+    for each in (_BFLOAT16, _FLOAT16)
+}
+"""The rounding used for a layer in float32 whose products are autocast, operands included, by the
+dtype of autocast."""
 
 FLOAT32_SUMS: dict[str, Rounding] = {
     each.name: replace(each, name=f"{each.name} with float32 sums", u_acc=_TRUNCATED_U)

@@ -26,7 +26,7 @@ from rnnspec.observe.tensors import make_tensor, to_array
 from rnnspec.oracle import Array
 from rnnspec.plain.call import Batches
 from rnnspec.plain.catalogue import PLAIN_KINDS
-from rnnspec.plain.checks import is_autocast
+from rnnspec.plain.checks import find_autocast_dtype
 
 NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
 """The relative change of all given numbers, to measure how much it changes the results."""
@@ -36,14 +36,14 @@ NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
 class OracleCall:
     """A call of such a layer, with the cotangents of its backward passes.
 
-    `problem` has the numbers of the call, and `sizes` the number of sequences at each step. Under
-    autocast, a layer may compute with fewer digits than the numbers have.
+    `problem` has the numbers of the call, and `sizes` the number of sequences at each step.
+    `autocast` is the dtype to which products may be rounded, if it has fewer digits.
     """
 
     config: Config
     sizes: Batches
     masks: Mapping[int, Array]
-    is_autocast: bool = False
+    autocast: torch.dtype | None = None
     cotangents: list[dict[str, Array]] = field(default_factory=list)
     problem: oracle.Problem = field(init=False)
 
@@ -144,7 +144,7 @@ class ByOracle(nn.Module):
         drops = config.has_dropout and self.training
         width = config.num_directions * config.output_size
         masks = _draw_masks(config, (len(sizes), sizes[0], width)) if drops else {}
-        call = OracleCall(config, sizes, masks, is_autocast(data.device.type))
+        call = OracleCall(config, sizes, masks, find_autocast_dtype(data.device.type))
         CALLS.append(call)
         return _Results.apply(call, data, start, *weights)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, amp, is_autocast_cpu_enabled, is_autocast_enabled
 
 from rnnspec.plain.parameters import Parameters
@@ -15,6 +16,15 @@ def is_autocast(kind: str) -> bool:
     except TypeError:  # before torch 2.4, each device has its own function
         return is_autocast_enabled() or is_autocast_cpu_enabled()
     return amp.is_autocast_available(kind) and is_autocast_enabled(kind)
+
+
+def find_autocast_dtype(kind: str) -> torch.dtype | None:
+    """Return the dtype to which autocast casts products on a device, or None if it is off."""
+    if not is_autocast(kind):
+        return None
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(kind)
+    return torch.get_autocast_cpu_dtype() if kind == "cpu" else torch.get_autocast_gpu_dtype()
 
 
 class Checks(Parameters):

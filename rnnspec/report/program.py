@@ -279,8 +279,9 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
 
 def _find_arithmetic(case: Case, *, adds_in_float32: bool) -> tuple[oracle.Rounding, float]:
     """Return how layers round in the last calls, and the usual tolerance of programs for that."""
-    if any(call.is_autocast for call in CALLS):
-        return oracle.AUTOCAST, AUTOCAST_TOLERANCE
+    autocast = next((call.autocast for call in CALLS if call.autocast), None)
+    if autocast is not None:
+        return oracle.AUTOCAST[str(autocast).removeprefix("torch.")], AUTOCAST_TOLERANCE
     rounding = oracle.ROUNDINGS[case.rounding]
     if adds_in_float32:
         rounding = oracle.FLOAT32_SUMS.get(case.rounding, rounding)

@@ -18,6 +18,7 @@ from rnnspec.cases.conditions import (
     one_in,
 )
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import is_right
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.autograd import (
     choose_changed_tensors,
@@ -56,14 +57,15 @@ def present(observation: Observation) -> None:
     """Each tensor on which a result depends receives a gradient, not None, even if the gradient is
     zero.
 
-    The gradients of all results with respect to the arguments and parameters must not be None.
+    The gradients of all results with respect to the arguments and parameters must not be None. Only
+    cases with right results count: a wrong result may leave out a tensor.
 
     Catches layers that leave out tensors that they multiply by zero, such as the recurrent weight
     in a first step without `h_0`, so that an optimiser skips a parameter.
     """
     _ = observation.gradients
     for name in list_gradient_names(observation):
-        if name in observation.backward.absent:
+        if name in observation.backward.absent and is_right(observation):
             raise Violation(
                 f"the gradient of {name} is None; expected a tensor, even if it is zero", PRESENT
             )

@@ -23,7 +23,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_expected
+from rnnspec.rulekit.assertions.relations import assert_expected, change_difference
 from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.dropout import (
@@ -386,17 +386,26 @@ def backward(observation: Observation) -> None:
 )
 def backward_again(observation: Observation) -> None:
     """Each backward pass uses the dropout mask of its own forward pass, even if the layer was
-    called again in between, and also the second time.
+    called again or switched to evaluation mode in between, and also the second time.
 
-    The layer is called again after another seed, and then the first call is differentiated twice.
-    The gradients of both passes are compared with the reference under the mask that is decoded from
-    the output.
+    The layer is called again after another seed, or switched to evaluation mode, and then the first
+    call is differentiated twice. The gradients of both passes are compared with the reference under
+    the mask that is decoded from the output.
 
     Catches masks that are kept on the layer instead of in the graph, and a backward pass that draws
-    its mask again.
+    its mask again or asks for the mode.
     """
     assert_output_explained(observation)
     _ = observation.call
-    draw_other_mask(observation)
-    for _ in range(2):
-        assert_gradients_under_mask(observation, LATER_BACKWARD, again=True)
+    layer, is_switched = observation.prepared.owner, observation.case.seed // 4 % 2 == 1
+    if not is_switched:
+        draw_other_mask(observation)
+    program = LATER_BACKWARD.format(between="layer.eval()" if is_switched else "layer(wide)")
+    layer.train(not is_switched)
+    try:
+        between = "after eval()" if is_switched else "after another call"
+        for when in (between, "in the second backward pass"):
+            with change_difference(when=when):
+                assert_gradients_under_mask(observation, program, again=True)
+    finally:
+        layer.train()

@@ -18,12 +18,14 @@ from rnnspec.cases.conditions import (
     is_unbatched,
 )
 from rnnspec.contract.shapes import state_shape
+from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     assert_expected,
     assert_same_results,
+    change_difference,
     fail_only_if_calls_differ,
     fail_only_if_explained,
     has_right_results,
@@ -33,7 +35,7 @@ from rnnspec.rulekit.assertions.relations import (
 )
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.results import STATES, name_sample_axes
+from rnnspec.rulekit.snippets.results import BOTH, STATES, name_sample_axes
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 
@@ -47,6 +49,7 @@ close(own, output.{back}({axis}))
 close({name}(final), h_n)""",
     (Helper.CLOSE, Helper.MAP_STATES),
 )
+EXPANDED = Snippet("given = (x.detach().narrow({axis}, 0, 1).clone().expand(x.shape), *given[1:])")
 AS_BATCH = {"name": "add_axis", "there": "unsqueeze", "back": "squeeze"}
 AS_SINGLE = {"name": "drop_axis", "there": "squeeze", "back": "unsqueeze"}
 
@@ -227,9 +230,31 @@ def memory_layout(observation: Observation) -> None:
 
     The dimensions of the tensors are reversed or exchanged in memory; the tensors are every second
     element or a part of a larger buffer full of NaN; or a single sample or time step is repeated
-    with a stride of zero. The results are compared with the reference.
+    with a stride of zero. The results are compared with the reference. Of the cases with a stride
+    of zero, batches are called again with a time step of the input repeated, or a sample if the
+    steps were equal before.
 
     Catches ignored strides, time steps that are taken to follow each other without a gap, and
     ignored storage offsets.
     """
     assert_all_expected(observation)
+    case = observation.case
+    if case.memory_layout.repeats and not case.is_packed and min(case.steps, case.batch) > 1:
+        _assert_expands_along_other_axis(observation)
+
+
+def _assert_expands_along_other_axis(observation: Observation) -> None:
+    """Raise Violation if results are wrong for an input that repeats another slice."""
+    case, values = observation.case, observation.values.input
+    is_along_time = not (case.is_input_expanded and case.is_expanded_along_time)
+    slice_ = values[:1] if is_along_time else values[:, :1]
+    again = observation.second_call(input=np.broadcast_to(slice_, values.shape))
+    given = again.build_arguments()
+    axis = int(is_along_time is case.config.batch_first)
+    input_ = given.leaf.detach().narrow(axis, 0, 1).clone().expand(given.leaf.shape)
+    input_.requires_grad_(given.leaf.requires_grad)
+    given = replace(given, input=input_, leaf=input_)
+    again.take_call(perform_call(again.prepared, case, given))
+    repeated = "a time step" if is_along_time else "a sample"
+    with change_difference(when=f"for an input that repeats {repeated}"):
+        assert_all_expected(again, EXPANDED.format(axis=axis) + BOTH)

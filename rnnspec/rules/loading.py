@@ -7,13 +7,21 @@ from collections import OrderedDict
 import torch
 
 from rnnspec.cases.axes import DType, Feature
+from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
+from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import assert_weights
 from rnnspec.rulekit.rule import Fact, rule
-from rnnspec.rulekit.snippets.modules import ASSIGNED, LOADED_FROM_OTHERS, SAME_PARAMETERS
-from rnnspec.rulekit.violation import Violation
+from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.snippets.modules import (
+    ASSIGNED,
+    LOADED_FROM_OTHERS,
+    LOADED_IN_HALF,
+    SAME_PARAMETERS,
+)
+from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.devices import find_address
 from rnnspec.subjects.steps import LOADING_WEIGHTS, READING_WEIGHTS
 from rnnspec.subjects.subject import observe_step
@@ -66,14 +74,15 @@ def loaded_from_others(observation: Observation) -> None:
     holds the same numbers; in half of the cases, their metadata name another version. Its
     parameters must equal the entries bit for bit, keep their dtype, be the same objects as before,
     and stay frozen. The entries must be as they were, and changing them later must not change the
-    layer.
+    layer. Then the layer loads the entries in 16 bits, and must have their numbers in its own
+    dtype.
 
     Catches loading by position, parameters that take over the dtype or the memory of the entries or
     are replaced, and entries that are removed or renamed in the caller's dict.
     """
     case, values = observation.case, observation.values
     layer = PreparedLayer(observation.subject, case, values)
-    entries = _make_entries(layer)
+    entries = _make_entries(layer, _choose_wide_dtype(case))
     before = {name: (value, value.clone()) for name, value in entries.items()}
     objects = dict(layer.module.requires_grad_(False).named_parameters())
     with observe_step(LOADING_WEIGHTS):
@@ -81,13 +90,7 @@ def loaded_from_others(observation: Observation) -> None:
     _assert_same_frozen_objects(layer, objects)
     when = "after load_state_dict() of entries in another order and dtype"
     assert_weights(observation, when, LOADED_FROM_OTHERS, layer=layer)
-    for name, parameter in layer.parameters().items():
-        if parameter.dtype != case.dtype.torch_dtype:
-            raise Violation(
-                f"after load_state_dict() of entries in another dtype, {name} is "
-                f"{parameter.dtype}; expected {case.dtype.torch_dtype}",
-                LOADED_FROM_OTHERS,
-            )
+    _assert_dtypes(layer, "another dtype", LOADED_FROM_OTHERS)
     if list(entries) != list(before):
         raise Violation(
             f"load_state_dict() leaves {', '.join(entries) or 'no entry'} in the dict of the "
@@ -106,6 +109,34 @@ def loaded_from_others(observation: Observation) -> None:
         LOADED_FROM_OTHERS,
         layer=layer,
     )
+    _assert_loads_narrow_entries(layer)
+
+
+def _assert_loads_narrow_entries(layer: PreparedLayer) -> None:
+    """Raise Violation unless entries in 16 bits are loaded in the dtype of the layer."""
+    narrow = torch.bfloat16 if layer.case.dtype is DType.FLOAT16 else torch.float16
+    snippet = LOADED_IN_HALF.format(dtype=str(narrow))
+    entries = _make_entries(layer, narrow)
+    with observe_step(f"load_state_dict() of entries in {narrow}"):
+        layer.module.load_state_dict(entries)
+    _assert_dtypes(layer, str(narrow), snippet)
+    own = layer.case.dtype.torch_dtype
+    for name, parameter in layer.parameters().items():
+        wanted = to_array(entries[layer.names[name]].to(own))
+        when = f"after load_state_dict() of entries in {narrow}"
+        assert_identical(name, to_array(parameter), wanted, snippet, when=when)
+
+
+def _assert_dtypes(layer: PreparedLayer, loaded: str, snippet: Snippet) -> None:
+    """Raise Violation if a parameter does not have the dtype of the case."""
+    own = layer.case.dtype.torch_dtype
+    for name, parameter in layer.parameters().items():
+        if parameter.dtype != own:
+            raise Violation(
+                f"after load_state_dict() of entries in {loaded}, {name} is {parameter.dtype}; "
+                f"expected {own}",
+                snippet,
+            )
 
 
 @rule(
@@ -124,7 +155,7 @@ def assigned(observation: Observation) -> None:
     Catches layers that copy or convert the entries all the same, or unfreeze parameters.
     """
     layer = PreparedLayer(observation.subject, observation.case, observation.values)
-    entries = _make_entries(layer)
+    entries = _make_entries(layer, _choose_wide_dtype(observation.case))
     layer.module.requires_grad_(False)
     with observe_step("load_state_dict(..., assign=True)"):
         layer.module.load_state_dict(entries, assign=True)
@@ -157,16 +188,19 @@ def _assert_same_frozen_objects(
             )
 
 
-def _make_entries(layer: PreparedLayer) -> dict[str, torch.Tensor]:
-    """Return the weights of the case as entries that another layer might have saved."""
-    dtype = layer.case.dtype
-    wider = dtype if dtype is DType.FLOAT64 else dtype.converted_from
+def _choose_wide_dtype(case: Case) -> torch.dtype:
+    """Return another dtype that holds the same numbers, or float64 for a layer in float64."""
+    wider = case.dtype if case.dtype is DType.FLOAT64 else case.dtype.converted_from
+    return wider.torch_dtype
+
+
+def _make_entries(layer: PreparedLayer, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the weights of the case in a dtype, as entries that another layer might have saved."""
     with observe_step(READING_WEIGHTS):
         saved = {**layer.module.state_dict(), **layer.tensors()}
     own = set(layer.names.values())
     entries = OrderedDict(
-        (name, value.to(wider.torch_dtype) if name in own else value)
-        for name, value in reversed(saved.items())
+        (name, value.to(dtype) if name in own else value) for name, value in reversed(saved.items())
     )
     if layer.takes_second_way:
         setattr(entries, METADATA, {"": {"version": OTHER_VERSION}})

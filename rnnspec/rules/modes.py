@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial, reduce
 from operator import add
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
@@ -30,12 +31,17 @@ from rnnspec.cases.conditions import (
     has_value,
     one_in,
 )
+from rnnspec.cases.values import Values
 from rnnspec.contract.shapes import input_shape
 from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
-from rnnspec.rulekit.assertions.relations import has_right_results, make_second_call
+from rnnspec.rulekit.assertions.relations import (
+    change_difference,
+    has_right_results,
+    make_second_call,
+)
 from rnnspec.rulekit.assertions.results import (
     CheckObservation,
     assert_each_close,
@@ -237,7 +243,7 @@ def _fail_only_without_prior_uses(observation: Observation, check: CheckObservat
 
 AUTOCAST = Snippet(
     """def run(each):
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with torch.autocast(x.device.type, {amp}):
         results = each(*given)
     tensors = [data(result).float() for result in list_tensors(results)]
     total = sum(spread(tensor) for tensor in tensors)
@@ -253,13 +259,13 @@ WITH_UPDATED_WEIGHTS = Snippet(
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.neg_()
-    with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
+    with torch.no_grad(), torch.autocast(x.device.type, {amp}):
         results, wanted = list_tensors(layer(*given)), list_tensors(reference(*given))
 for got, expected in zip(results, wanted):
     torch.testing.assert_close(data(got).float(), data(expected).float(), rtol=0.1, atol=0.1)""",
     (Helper.DATA, Helper.LIST_TENSORS),
 )
-NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")
+NARROW_INPUT = Snippet("given = (given[0].to({amp}), *given[1:])")
 SHALLOW = Snippet(
     """config = {{**config{changes}}}
 layer, reference = build(**config), type(reference)(**config)
@@ -279,46 +285,48 @@ given = (torch.randn{shape},)""",
     & has_few_cells,
     needs=(Feature.GRADIENTS, Feature.AUTOCAST),
     presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, *FIRST_GRADIENTS),
-    program=AUTOCAST,
+    program=AUTOCAST.format(amp=torch.bfloat16),
 )
 def autocast(observation: Observation) -> None:
     """Under `torch.autocast`, a layer in float32 returns the results and gradients of the formula,
-    up to rounding in bfloat16.
+    up to rounding in the dtype of autocast.
 
-    The layer is called again and differentiated, in half of the cases with an input in bfloat16, as
-    other layers return it under autocast; in half of the cases, a new layer with `num_layers=1` is
-    called with one or two steps instead: with its weights negated, with its own weights, both
-    without gradients, and once more with gradients. Results and gradients are compared with the
-    reference, within a bound for sums in bfloat16 whose operands are rounded too. So a layer may
-    compute in float32, and in bfloat16.
+    This dtype is bfloat16, or float16 if the layer accepts it. The layer is called again and
+    differentiated, in half of the cases with an input in this dtype, as other layers return it
+    under autocast; in half of the cases, a new layer with `num_layers=1` is called with one or two
+    steps instead: with its weights negated, with its own weights, both without gradients, and once
+    more with gradients. Results and gradients are compared with the reference, within a bound for
+    16-bit sums whose operands are rounded too. So a layer may compute in float32, and in 16 bits.
 
-    Catches calls and backward passes that mix dtypes, parts that compute with another number of
-    digits than bfloat16 has, and copies of weights in bfloat16 that miss an update.
+    Catches calls and backward passes that mix dtypes, parts that compute with fewer digits than the
+    dtype of autocast has, and copies of weights in 16 bits that miss an update.
     """
     if not has_right_results(observation):
         return  # other rules report that
-    is_narrow = observation.case.seed % 2 == 1 and observation.subject.offers(Feature.BFLOAT16)
     is_shallow = observation.case.seed // 2 % 2 == 1
     right = _build_shallow_layer(observation) if is_shallow else observation
     if is_shallow and not has_right_results(right):
         return
     given = right.build_arguments()
+    dtype = _choose_autocast_dtype(right, given)
     before = [_write_shallow(right.case)] if is_shallow else []
-    if is_narrow:
-        given = replace(given, input=given.input.to(torch.bfloat16))
-        before.append(NARROW_INPUT)
-    program = reduce(add, [*before, AUTOCAST])
-    expected = right.expected.round_as(oracle.AUTOCAST)
-    if is_shallow and has_right_results(make_second_call(right, grad_mode=GradMode.NO_GRAD)):
-        updated = _call_with_updated_weights(right, given)
-        lines = reduce(add, [*before, WITH_UPDATED_WEIGHTS])
-        _assert_autocast_results(updated, expected, lines)
-    again = _call_under_autocast(right, right.case, given)
-    _assert_autocast_results(again, expected, program)
-    found = again.differentiate(again.call, again.result_names)
-    names = [name for name in list_gradient_names(again) if name in found]
-    bound = expected.gradient_bound
-    assert_each_close(again, names, found, expected.gradients, bound, program)
+    narrow = dtype.torch_dtype
+    if observation.case.seed % 2 == 1 and observation.subject.offers(dtype.needs):
+        given = replace(given, input=given.input.to(narrow))
+        before.append(NARROW_INPUT.format(amp=narrow))
+    program = reduce(add, [*before, AUTOCAST.format(amp=narrow)])
+    expected = right.expected.round_as(oracle.AUTOCAST[dtype.text])
+    with change_difference(when=f"under autocast to {dtype}"):
+        if is_shallow and has_right_results(make_second_call(right, grad_mode=GradMode.NO_GRAD)):
+            updated = _call_with_updated_weights(right, given, narrow)
+            lines = reduce(add, [*before, WITH_UPDATED_WEIGHTS.format(amp=narrow)])
+            _assert_autocast_results(updated, expected, lines)
+        again = _call_under_autocast(right, right.case, given, narrow)
+        _assert_autocast_results(again, expected, program)
+        found = again.differentiate(again.call, again.result_names)
+        names = [name for name in list_gradient_names(again) if name in found]
+        bound = expected.gradient_bound
+        assert_each_close(again, names, found, expected.gradients, bound, program)
 
 
 def _assert_autocast_results(
@@ -328,22 +336,48 @@ def _assert_autocast_results(
     assert_each_close(observation, names, observation.results, expected.results, bound, snippet)
 
 
-def _call_under_autocast(observation: Observation, case: Case, given: CallArguments) -> Observation:
+def _choose_autocast_dtype(observation: Observation, given: CallArguments) -> DType:
+    """Return float16 in every second case in which the layer can use it, and bfloat16 otherwise.
+
+    Some devices have no kernel in float16 under autocast: torch's own nn.LSTM raises on many CPUs.
+    """
+    if observation.case.seed // 4 % 2 == 0 or not _fits_in_float16(observation.values):
+        return DType.BFLOAT16
+    try:
+        _call_under_autocast(observation, observation.case, given, torch.float16)
+    except Raised:
+        return DType.BFLOAT16
+    return DType.FLOAT16
+
+
+def _fits_in_float16(values: Values) -> bool:
+    """Return whether float16 rounds all numbers of a case by at most its unit roundoff."""
+    limits = torch.finfo(torch.float16)
+    arrays = (*values.weights.values(), values.input, values.initial, values.d_output)
+    sizes = [np.abs(array[array != 0]) for array in (*arrays, values.d_final)]
+    return all(np.all((size >= limits.tiny) & (size <= limits.max)) for size in sizes)
+
+
+def _call_under_autocast(
+    observation: Observation, case: Case, given: CallArguments, dtype: torch.dtype
+) -> Observation:
     """Call the layer of an observation again, under autocast, in the gradient mode of a case."""
     again = observation.second_call()
-    with torch.autocast(torch.device(again.subject.device).type, torch.bfloat16):
+    with torch.autocast(torch.device(again.subject.device).type, dtype):
         again.take_call(perform_call(again.prepared, case, given))
     return again
 
 
-def _call_with_updated_weights(observation: Observation, given: CallArguments) -> Observation:
+def _call_with_updated_weights(
+    observation: Observation, given: CallArguments, dtype: torch.dtype
+) -> Observation:
     """Call a new layer without gradients, with negated weights and then with its own again."""
     without_gradients = observation.case.replace(grad_mode=GradMode.NO_GRAD)
     for _ in range(2):
         with torch.no_grad():
             for parameter in observation.prepared.module.parameters():
                 parameter.neg_()
-        again = _call_under_autocast(observation, without_gradients, given)
+        again = _call_under_autocast(observation, without_gradients, given, dtype)
     return again
 
 
@@ -360,7 +394,7 @@ def _build_shallow_layer(observation: Observation) -> Observation:
         case.make_fresh(
             num_layers=case.config.num_layers if has_fixed_layers else 1,
             dropout=0.0,
-            steps=1 + case.seed // 4 % 2,
+            steps=1 + case.seed // 8 % 2,
             lengths=(),
             layout=Layout.BATCHED if case.is_packed else case.layout,
             distribution=Distribution.PLAIN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import numpy as np
@@ -54,6 +55,7 @@ from rnnspec.rulekit.snippets.modules import (
     SAME_PARAMETERS,
     SAVED_STATE_DICT,
     STATE_DICT,
+    TIES_OF_COPY,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.steps import LOADING_WEIGHTS, READING_WEIGHTS
@@ -153,6 +155,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
     "rnn.module.deepcopy",
     "use.module.copy.frozen",
     "use.module.copy.attributes",
+    "use.module.copy.tied",
     "use.autograd.interleaved",
     when=has_prior_use(ModuleUses.DEEPCOPIED),
     about=("prior_use",),
@@ -164,11 +167,12 @@ def deepcopy(observation: Observation) -> None:
     Results and gradients of the copy are compared with the reference, the gradients also after a
     later call of the original. Then the parameters of the copy are changed, and the original's
     parameters must stay as they were. A copy of a frozen layer must be frozen, be in the same mode,
-    and keep an attribute that was set on the original.
+    and keep an attribute that was set on the original. In a copy of a model, a parameter that the
+    layer shares with another module must stay shared.
 
     Catches copies that share parameters or memory, lose constructor arguments, attributes or the
-    mode, or unfreeze parameters, and layers that keep a result with its graph, which cannot be
-    copied.
+    mode, unfreeze parameters or untie them, and layers that keep a result with its graph, which
+    cannot be copied.
     """
     _fail_only_if_fresh_is_right(observation)
     # Half of the cases build no graph, and large numbers saturate units.
@@ -194,6 +198,23 @@ def deepcopy(observation: Observation) -> None:
             kept[name],
             DEEPCOPY,
             when="of the original after changing the copy",
+        )
+    _assert_ties_copied(prepared)
+
+
+def _assert_ties_copied(layer: PreparedLayer) -> None:
+    """Raise Violation if a copy of a model unties a parameter of the layer from another module."""
+    named = list(layer.module.named_parameters())
+    name, parameter = named[layer.case.seed % len(named)]
+    parent = torch.nn.ModuleDict({"layer": layer.module, "other": torch.nn.Module()})
+    parent["other"].register_parameter("shared", parameter)
+    with observe_step("copy.deepcopy() of a model with the layer"):
+        copied = copy.deepcopy(parent)
+    if dict(copied["layer"].named_parameters())[name] is not copied["other"].shared:
+        raise Violation(
+            f"after copy.deepcopy() of a model, {name} is not shared with another module; expected "
+            "one parameter as in the original",
+            TIES_OF_COPY.format(name=name),
         )
 
 

@@ -23,6 +23,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.assertions.relations import change_difference
 from rnnspec.rulekit.assertions.results import (
     assert_gradients,
     assert_results,
@@ -55,6 +56,7 @@ from rnnspec.rulekit.snippets.modules import (
     PRUNED_GRADIENT,
     SET_FROM_VECTOR,
     TIED_PARAMETERS,
+    UNPARAMETRIZED,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.failures import Unsupported
@@ -135,10 +137,11 @@ def parametrized(observation: Observation) -> None:
 
     A parameter becomes a parametrization: twice a source that holds half its values. Results and
     the gradient of the source are compared with the reference. Then the source is halved, and
-    another call must use the new values.
+    another call must use the new values. At last the parametrization is removed, and the layer
+    loads the weights of the case and must use them.
 
-    Catches layers that use the source instead of the weight, or keep a list of parameters from
-    construction or from an earlier call.
+    Catches layers that use the source instead of the weight, keep a list of parameters from
+    construction or from an earlier call, or keep the parametrization after it was removed.
     """
     fresh = make_differentiable(observation.case)
     prepared = observation.new_layer(fresh).prepared
@@ -160,6 +163,14 @@ def parametrized(observation: Observation) -> None:
         fresh,
         partial(assert_results, snippet=PARAMETRIZED),
     )
+    weight.remove()
+    prepared.load()
+    with change_difference(when="after the parametrization was removed"):
+        fail_only_if_right_elsewhere(
+            Observation(observation.subject, fresh, observation.values, prepared),
+            fresh,
+            partial(assert_results, snippet=UNPARAMETRIZED),
+        )
 
 
 def _assert_results_from_source(observation: Observation, name: str) -> None:

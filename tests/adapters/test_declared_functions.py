@@ -115,7 +115,7 @@ def test_dropout_of_a_function_is_checked(function: Compute, root: str | None) -
     [
         (written.drop, []),
         (written.drop_always, ["dropout.eval"]),
-        (written.scale_in_training, ["recurrence.output", "dropout.p-one"]),
+        (written.scale_in_training, ["recurrence.output", "dropout.place"]),
     ],
 )
 def test_dropout_in_the_wrong_mode_is_reported(function: Compute, roots: list[str]) -> None:

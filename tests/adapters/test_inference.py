@@ -485,7 +485,7 @@ FAULTS = [
     (half_done.Detaching, "gradients.weights"),
     (written_faulty.StateIgnored, "states.initial-state-used"),
     (written_faulty.FirstState, "states.h-n-is-last-output"),
-    (written_faulty.Mixed, "samples.alone"),
+    (written_faulty.Mixed, "samples.independent"),
     (written_faulty.SinglePrecision, "recurrence.output"),
     (written_faulty.FinalsByDirection, "directions.h-n-order"),
     (written_faulty.NoResetGradient, "gradients.weights"),

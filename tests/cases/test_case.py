@@ -188,9 +188,12 @@ def test_dropout_masks_are_read_where_enough_values_reach_the_output() -> None:
     assert not is_consistent(case.replace(bias=False))
 
 
-def test_an_expanded_input_repeats_samples_or_the_steps_of_a_single_sample() -> None:
+def test_an_expanded_input_repeats_samples_or_steps() -> None:
     case = Case(config=Config(2, 3), steps=4, batch=3, memory_layout=MemoryLayout.EXPANDED)
     assert (case.repeated_axis, case.replace(batch_first=True).repeated_axis) == (1, 0)
+    along_time = case.replace(seed=4)
+    assert (along_time.repeated_axis, along_time.replace(batch_first=True).repeated_axis) == (0, 1)
+    assert along_time.replace(steps=1).repeated_axis == 1
     single = case.replace(batch=1)
     assert (single.repeated_axis, single.replace(batch_first=True).repeated_axis) == (0, 1)
     assert single.replace(layout=Layout.UNBATCHED, batch_first=True).repeated_axis == 0

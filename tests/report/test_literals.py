@@ -141,7 +141,8 @@ def test_results_under_autocast_have_the_tolerance_of_16_bits(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case(config=Config(1, 1, kind=kind.name), dtype=DType.FLOAT32, batch=1, steps=1, seed=3)
-    source = write_wrong_program(monkeypatch, case, lambda first: first + 1.0, AUTOCAST)
+    lines = AUTOCAST.format(amp="torch.bfloat16")
+    source = write_wrong_program(monkeypatch, case, lambda first: first + 1.0, lines)
     assert "program for bfloat16 under autocast" in source.replace("\n# ", " ")
 
 

@@ -30,6 +30,7 @@ FUNCTIONS = {
 MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {
     "add_states": "",
+    "amp": "torch.bfloat16",
     "after": "",
     "before": "",
     "conversion": ".to(torch.float64)",
@@ -41,6 +42,7 @@ WORDS = {
     "axis_of_leaf": "1",
     "back": "squeeze",
     "batch": "3",
+    "between": "layer.eval()",
     "batch_first": "False",
     "builds": "4",
     "call": "build(4, 8)",

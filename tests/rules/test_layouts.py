@@ -125,6 +125,12 @@ FAILS: Fails = [
         make_case(memory_layout=MemoryLayout.SLICED),
         "is nan, expected",
     ),
+    (
+        "layouts.memory-layout",
+        "RepeatedStepComputedOnce",
+        make_case(memory_layout=MemoryLayout.EXPANDED, initial_state=InitialState.GIVEN, seed=2),
+        r"output\[1, 0, 0\] is .*, expected",
+    ),
 ]
 
 

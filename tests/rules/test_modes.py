@@ -65,6 +65,7 @@ PASSES: Passes = {
         make_case(dtype=DType.FLOAT32, seed=2, initial_state=InitialState.GIVEN),
         UNSORTED.replace(dtype=DType.FLOAT32, seed=3),
         make_case(dtype=DType.FLOAT32, seed=1, layout=Layout.UNBATCHED, batch_first=True),
+        *(make_case(dtype=DType.FLOAT32, seed=seed) for seed in range(4, 8)),
     ],
     "modes.meta": [
         SMALL,
@@ -102,6 +103,12 @@ FAILS: Fails = [
         r"^under torch\.no_grad\(\), output requires gradients, expected requires_grad=False$",
     ),
     ("modes.autocast", "AutocastInFiveBits", make_case(dtype=DType.FLOAT32), r"^output\["),
+    (
+        "modes.autocast",
+        "BiasScaledInFloat16",
+        make_case(dtype=DType.FLOAT32),
+        r"^output\[",
+    ),
     (
         "modes.autocast",
         "AutocastGradientDoubled",

@@ -92,6 +92,15 @@ def parametrize_weight(layer: nn.Module) -> None:
     parametrize.register_parametrization(layer, "weight_hh_l0", Doubled())
 
 
+def remove_parametrization(layer: nn.Module) -> None:
+    """Call a layer with a parametrized weight, and load its weights after the parametrization."""
+    weights = {name: value.clone() for name, value in layer.state_dict().items()}
+    parametrize_weight(layer)
+    call_once(layer)
+    parametrize.remove_parametrizations(layer, "weight_hh_l0")
+    layer.load_state_dict(weights)
+
+
 def normalise_weight(layer: nn.Module) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -300,6 +309,10 @@ def call_unsorted_and_then_sorted(kind: Kind) -> list[Any]:
 def load_in_another_order(layer: nn.Module) -> None:
     """Load the entries of a layer in the opposite order."""
     layer.load_state_dict(dict(reversed(layer.state_dict().items())))
+
+
+def load_in_16_bits(layer: nn.Module) -> None:
+    layer.load_state_dict({name: value.half() for name, value in layer.state_dict().items()})
 
 
 def load_and_zero_the_entries(kind: Kind) -> list[Any]:

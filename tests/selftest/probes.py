@@ -310,6 +310,15 @@ def differentiate_after_another_mask(kind: Kind) -> list[Any]:
     return record_outcome(lambda: torch.autograd.grad((output**2).sum(), x)[0])
 
 
+def differentiate_in_eval(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4, **DROPS)
+    x, _ = make_inputs(layer)
+    torch.manual_seed(1)
+    output, _ = layer(x)
+    layer.eval()
+    return record_outcome(lambda: torch.autograd.grad((output**2).sum(), x)[0])
+
+
 def differentiate_zero_parameter(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
     h_0 = nn.Parameter(torch.zeros(1, 3, 4, dtype=torch.float64))

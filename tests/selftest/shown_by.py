@@ -87,6 +87,7 @@ SHOWN_BY: dict[str, Probe] = {
     "OffsetIgnored": prior_uses.probe_carried_state(1),
     "StateOffsetIgnored": probes.probe_strides(lambda x: torch.cat([-x[:1], x])[1:], state=True),
     "ExpandedStateCut": probes.probe_strides(lambda x: x[:, :1].expand(x.shape), state=True),
+    "RepeatedStepComputedOnce": probes.probe_strides(lambda x: x[:1].expand(x.shape)),
     "ExpandedStateForEqualSamples": probes.probe_strides(
         lambda x: x[:, :1].expand(x.shape), state=True
     ),
@@ -235,6 +236,7 @@ SHOWN_BY: dict[str, Probe] = {
     "OneMaskIn16Bits": probe_call(**DROPS, dtype=torch.bfloat16),
     "NotScaledInDeepStacks": probe_call(num_layers=7, dropout=0.4),
     "SecondPassDropsAnew": probe_second_backward(1, **DROPS),
+    "MaskLostInEval": probes.differentiate_in_eval,
     "MaskOfLatestCall": probes.differentiate_after_another_mask,
     "NeverDropsMost": probe_call(**(DROPS | {"dropout": 0.9})),
     "ScaleFixedAtConstruction": probes.call_with_changed_dropout,
@@ -314,6 +316,7 @@ SHOWN_BY: dict[str, Probe] = {
     "PickleTrains": probe_prior_use(prior_uses.pickle_in_eval),
     "WeightsTakenOnce": prior_uses.call_functionally,
     "FunctionalCallIgnored": prior_uses.call_functionally,
+    "ParametrizationKept": probe_prior_use(prior_uses.remove_parametrization),
     "ParametrizationIgnored": probe_prior_use(prior_uses.parametrize_weight),
     "AttributeKept": probe_prior_use(prior_uses.normalise_weight),
     "FlattenedByDirection": probe_prior_use(prior_uses.flatten_parameters),
@@ -416,6 +419,7 @@ SHOWN_BY: dict[str, Probe] = {
     "InnerKeywordUnknown": probe_constructor(3, 4, bidirectional=True),
     "MaskOfIntegers": probe_call(**DROPS),
     "PackedInHalf": probe_call(layout="packed"),
+    "BiasScaledInFloat16": use_probes.call_under_autocast_in_float16,
     "InputOfWeightsDtypeOnly": use_probes.call_under_autocast,
     "AutocastInFiveBits": use_probes.call_under_autocast,
     "AutocastGradientDoubled": use_probes.call_under_autocast,
@@ -436,6 +440,7 @@ SHOWN_BY: dict[str, Probe] = {
     "LoadHooksSkipped": use_probes.count_hooks_of_loading,
     "PartialLoadGivenUp": use_probes.load_partly,
     "OldEntriesMigrated": use_probes.load_old_entries,
+    "HalfAfterLoading": probe_prior_use(prior_uses.load_in_16_bits),
     "LoadReplacesParameters": use_probes.compare_parameters_after_loading,
     "AssignCopies": use_probes.assign_entries,
     "EntriesOfOwnClass": use_probes.read_entries,
@@ -452,5 +457,6 @@ SHOWN_BY: dict[str, Probe] = {
     "MaskIgnored": use_probes.call_pruned,
     "PlacesInMemoryKept": use_probes.call_after_setting_from_vector,
     "OwnEntriesOnly": use_probes.list_entries_with_a_buffer,
+    "CopyUntiesWeights": use_probes.copy_a_model_with_a_shared_parameter,
     "CopyRebuilt": use_probes.copy_with_an_attribute,
 }

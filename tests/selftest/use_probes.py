@@ -229,15 +229,27 @@ def copy_with_an_attribute(kind: Kind) -> list[Any]:
     return [hasattr(copy.deepcopy(layer), "noted")]
 
 
-def call_under_autocast(kind: Kind) -> list[Any]:
+def copy_a_model_with_a_shared_parameter(kind: Kind) -> list[Any]:
+    """Record whether the parts of a copied model still share a parameter."""
+    model: Any = torch.nn.ModuleList([build_layer(kind, 3, 4), torch.nn.Module()])
+    model[1].shared = model[0].weight_hh_l0
+    copied = copy.deepcopy(model)
+    return [copied[1].shared is copied[0].weight_hh_l0]
+
+
+def call_under_autocast_in_float16(kind: Kind) -> list[Any]:
+    return call_under_autocast(kind, torch.float16)
+
+
+def call_under_autocast(kind: Kind, cast: torch.dtype = torch.bfloat16) -> list[Any]:
     """Record the output and gradients under autocast, for an input in either dtype."""
     layer = build_layer(kind, 3, 4, torch.float32)
     recorded: list[Any] = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, cast):
         x = make_values((5, 3, 3), 1).to(dtype)
 
         def differentiate(given: torch.Tensor = x) -> Any:
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", cast):
                 output = layer(given)[0].float()
             return [output, *torch.autograd.grad(output.sum(), list(layer.parameters()))]
 

@@ -221,11 +221,20 @@ def _draw_spread(rng: Generator, shape: Shape) -> Array:
     return np.asarray(_draw_signs(rng, shape) * magnitude)
 
 
+def _draw_with_gaps(rng: Generator, shape: Shape) -> Array:
+    """Draw an input of which nothing, a few rows or everything is zero.
+
+    Padding looks like this, and kernels skip the products of rows that are zero.
+    """
+    share = rng.choice((0.0, 0.0, 0.25, 1.0))
+    return np.asarray(_draw_spread(rng, shape) * (rng.random((*shape[:-1], 1)) >= share))
+
+
 _SPREAD = DistributionMeaning(
     "spread",
-    "magnitudes from tiny to large, some exact zeros",
+    "magnitudes from tiny to large, some exact zeros, also whole rows of the input",
     _draw_by_role(_draw_reading, _draw_contractive, _draw_spread),
-    _draw_spread,
+    _draw_with_gaps,
     _draw_spread,
     _draw_spread,
 )

@@ -146,8 +146,8 @@ def _expand(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
 
 _EXPANDED = MemoryLayoutMeaning(
     "expanded",
-    "one slice of the input, of the initial state or of both, expanded along the batch; for a "
-    "single sample, along time",
+    "one slice of the input, of the initial state or of both, expanded along the batch or, for "
+    "the input, along time",
     _expand,
     "{name} = {name}.narrow({repeated}, 0, 1).clone().expand({name}.shape)",
     repeats=True,

@@ -177,7 +177,7 @@ LATER_BACKWARD = Snippet(
 leaves = [*named(layer).values()]
 first = torch.autograd.grad(total(), leaves)
 result = total()
-layer(wide)
+{between}
 for _ in range(2):
     for one, other in zip(first, torch.autograd.grad(result, leaves, retain_graph=True)):
         close(other, one)""",

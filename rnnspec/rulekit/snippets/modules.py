@@ -30,6 +30,14 @@ close(layer(*given)[1], reference(*given)[1])""",
     ("copy",),
 )
 
+TIES_OF_COPY = Snippet(
+    """parent, name = torch.nn.ModuleDict(dict(layer=layer, other=torch.nn.Module())), {name!r}
+parent["other"].shared = dict(layer.named_parameters())[name]
+copied = copy.deepcopy(parent)
+assert dict(copied["layer"].named_parameters())[name] is copied["other"].shared""",
+    imports=("copy",),
+)
+
 ROUND_TRIP = Snippet(
     """layer.train({train})
 layer.requires_grad_(False)
@@ -73,6 +81,14 @@ for own, before, expected in zip(layer.parameters(), objects, wanted):
     assert own is before and not own.requires_grad
     assert own.dtype == expected.dtype and torch.equal(own, expected), own""",
     imports=("collections",),
+)
+
+LOADED_IN_HALF = Snippet(
+    """entries = {{name: value.to({dtype}) for name, value in layer.state_dict().items()}}
+dtypes = {{name: parameter.dtype for name, parameter in layer.named_parameters()}}
+layer.load_state_dict(entries)
+for name, own in layer.named_parameters():
+    assert own.dtype == dtypes[name] and torch.equal(own, entries[name].to(own.dtype)), own"""
 )
 
 ASSIGNED = Snippet(
@@ -163,6 +179,23 @@ for each in (layer, reference):
             parameter.mul_(0.5)
 close(layer(*given)[0], reference(*given)[0])""",
     (Helper.CLOSE,),
+)
+
+UNPARAMETRIZED = Snippet(
+    f"""weights, expected = copy.deepcopy(layer.state_dict()), reference(*given)[0]
+parts = [(layer.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+         for name, _ in layer.named_parameters()]
+{REGISTER_DOUBLING.code}
+layer(*given)
+for parameter in layer.parameters():
+    parameter.data.mul_(0.5)
+layer(*given)
+for holder, leaf in parts:
+    torch.nn.utils.parametrize.remove_parametrizations(holder, leaf)
+layer.load_state_dict(weights)
+close(layer(*given)[0], expected)""",
+    (Helper.CLOSE,),
+    ("copy",),
 )
 
 PARAMETRIZED_GRADIENT = Snippet(

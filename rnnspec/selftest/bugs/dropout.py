@@ -342,6 +342,33 @@ class DropAnewInSecondPass(torch.autograd.Function):
         return gradient * mask, None, None
 
 
+class AskModeAgain(torch.autograd.Function):
+    """Multiplies by a mask, and the gradient too if the layer is still in training mode."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, mask: Tensor, module: torch.nn.Module) -> Tensor:
+        """Return the product."""
+        ctx.mask, ctx.module = mask, module
+        return values * mask
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the product of the gradient and the mask, or the gradient."""
+        return gradient * ctx.mask if ctx.module.training else gradient, None, None
+
+
+MaskLostInEval = plant(
+    "The backward pass leaves out the dropout mask if the layer is in evaluation mode by then.",
+    "dropout.backward-again",
+    {
+        "mask": note_mask,
+        "dropped": lambda data, below, spot: AskModeAgain.apply(
+            below[-1], spot.memo["mask"], spot.module
+        ),
+    },
+    where=is_active,
+    narrow=True,
+)
 SecondPassDropsAnew = plant(
     "A second backward pass through the same graph draws a new dropout mask.",
     "dropout.backward-again",

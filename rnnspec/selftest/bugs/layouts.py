@@ -214,6 +214,20 @@ class ExpandedStateForEqualSamples(Planted):
         return output.narrow(samples, 0, 1).expand_as(output).clone(), states
 
 
+@seen_by("layouts.memory-layout", beyond_cells=True, narrow=True)
+class RepeatedStepComputedOnce(Planted):
+    """If the input of several samples is expanded over time, all steps get the output of the
+    first.
+    """
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, states = super().forward_tensor(input, hx)
+        time = 1 if self.batch_first else 0
+        if input.dim() < 3 or min(input.shape[:2]) < 2 or input.stride(time):
+            return output, states
+        return output.narrow(time, 0, 1).expand_as(output).clone(), states
+
+
 # The gradient of the output is read in a wrong order, so whichever gradient is found wrong first
 # identifies the bug as well as the gradients in the report.
 @seen_by(

@@ -177,6 +177,18 @@ class OldEntriesMigrated(Planted):
         super()._load_from_state_dict(halved, prefix, metadata, *rest)
 
 
+@seen_by("parameters.loaded-from-others", narrow=True)
+class HalfAfterLoading(Planted):
+    """A layer whose entries are loaded in 16 bits has parameters in 16 bits afterwards."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        for name, parameter in self._parameters.items():
+            entry = state_dict.get(prefix + name)
+            if parameter is not None and entry is not None and entry.element_size() == 2:
+                parameter.data = parameter.data.to(entry.dtype)
+
+
 @seen_by("parameters.loaded-from-others modules.tied-parameters", narrow=True)
 class LoadReplacesParameters(Planted):
     """`load_state_dict()` creates new parameters in place of the parameters that an optimiser

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.plain.call import Batches, Here
-from rnnspec.plain.checks import is_autocast
+from rnnspec.plain.checks import find_autocast_dtype, is_autocast
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
 from rnnspec.selftest.labels import seen_by
 
@@ -150,6 +150,21 @@ AutocastGradientDoubled = plant(
     "Under autocast, the gradient of the input weights is twice as large.",
     "modes.autocast",
     {"weight_ih": double_gradient_under_autocast},
+    narrow=True,
+)
+
+
+def scale_under_autocast_in_float16(bias: Tensor) -> Tensor:
+    """Return a bias divided by 16 under autocast in float16, against overflow."""
+    dtype = find_autocast_dtype(bias.device.type)
+    return bias / 16 if dtype is torch.float16 else bias
+
+
+BiasScaledInFloat16 = plant(
+    "Under autocast in float16, the input bias is scaled down against overflow, and the sum is not "
+    "scaled up.",
+    "modes.autocast",
+    {"bias_ih": scale_under_autocast_in_float16},
     narrow=True,
 )
 

@@ -105,6 +105,21 @@ class FunctionalCallIgnored(Planted):
         )
 
 
+@seen_by("modules.parametrized", narrow=True)
+class ParametrizationKept(Planted):
+    """After a parametrization is removed, calls compute the weight from its source all the same."""
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        name = self.parameter_name(kind, layer, direction)
+        kept: dict[str, Any] = self.__dict__.setdefault("kept_parametrizations", {})
+        if torch.nn.utils.parametrize.is_parametrized(self, name):
+            kept[name] = self.parametrizations[name]  # type: ignore[index]
+        if name not in kept:
+            return super().parameter(kind, layer, direction)
+        weight: Tensor = kept[name]()
+        return weight
+
+
 @seen_by("modules.parametrized", report="pytorch #65688", narrow=True)
 class ParametrizationIgnored(Planted):
     """A parametrized weight is used in its original form, without the parametrization."""
@@ -185,6 +200,14 @@ class CopyRebuilt(Planted):
         for name in set(twin.__dict__) - self.__dict__["own"]:
             del twin.__dict__[name]
         return twin
+
+
+@seen_by("modules.deepcopy", narrow=True)
+class CopyUntiesWeights(Planted):
+    """In a deep copy of a model, the layer no longer shares parameters with other modules."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy_layer(self, {})
 
 
 @seen_by("modules.flatten-parameters", report="pytorch PR #22850", narrow=True)

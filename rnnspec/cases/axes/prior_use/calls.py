@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rnnspec.cases.case import Case
 
 
+FULL_BATCH = 16
+
+
 def _start(layer: LayerInPreparation) -> None:
     layer.start()
 
@@ -107,10 +110,8 @@ _CALLED_TWICE = PriorUseMeaning(
 def _call_on_other_batch(layer: LayerInPreparation) -> None:
     layer.start()
     for changes in _list_other_batches(layer.case):
-        if "layout" not in changes or layer.offers(Feature.PACKED):
-            layer.call(**changes)
-        else:
-            layer.call(**{**changes, "layout": layer.case.layout})
+        is_refused = changes.get("layout") is Layout.PACKED and not layer.offers(Feature.PACKED)
+        layer.call(**{**changes, "layout": layer.case.layout} if is_refused else changes)
 
 
 def _list_other_batches(case: Case) -> list[CaseChanges]:
@@ -118,16 +119,18 @@ def _list_other_batches(case: Case) -> list[CaseChanges]:
 
     Before a padded call, the last is a packed call in the same sizes, from which a layer could keep
     the ends of the sequences. Before a packed call, an earlier call has other lengths with the same
-    count and sum; in half of the cases, the last is padded.
+    count and sum; in half of the cases, the last is padded. A cell takes a batch only.
     """
     other = _choose_other_sizes(case)
+    if case.config.kind_data.is_cell:
+        return [other]
     if not case.is_packed:
         lengths = spread_lengths(case.steps, case.batch)
         packed = {"layout": Layout.PACKED, "lengths": lengths}
         return [packed] if takes_second_way(case) else [other, packed]
     lengths = redistribute_lengths(case.lengths)
     packed = {"lengths": lengths, "steps": max(lengths)}
-    padded = {"layout": Layout.BATCHED, **other}
+    padded = {**other, "layout": Layout.BATCHED}
     return [packed, padded] if takes_second_way(case) else [other, packed]
 
 
@@ -146,10 +149,16 @@ def list_changes_of_layout(case: Case) -> list[CaseChanges]:
 
 
 def _choose_other_sizes(case: Case) -> CaseChanges:
-    """Return sizes for an earlier call: smaller in half of the cases, and larger in the others."""
+    """Return sizes for an earlier call: smaller in half of the cases, and larger in the others.
+
+    Before a single sample, the larger batch is the full batch of a data loader, of which a single
+    sample is left at the end.
+    """
+    layout = {} if case.is_packed else {"layout": Layout.BATCHED}
     if (case.seed // 2) % 2 and case.batch > 1:
-        return {"batch": case.batch - 1, "steps": max(1, case.steps - 1)}
-    return {"batch": case.batch + 2, "steps": case.steps + 1}
+        return {**layout, "batch": case.batch - 1, "steps": max(1, case.steps - 1)}
+    more = 2 if case.batch > 1 else FULL_BATCH
+    return {**layout, "batch": case.batch + more, "steps": case.steps + 1}
 
 
 def spread_lengths(steps: int, batch: int) -> tuple[int, ...]:
