@@ -339,12 +339,14 @@ def _assert_autocast_results(
 def _choose_autocast_dtype(observation: Observation, given: CallArguments) -> DType:
     """Return float16 in every second case in which the layer can use it, and bfloat16 otherwise.
 
-    Some devices have no kernel in float16 under autocast: torch's own nn.LSTM raises on many CPUs.
+    Some devices lack kernels in float16 under autocast: torch's own nn.LSTM raises on many CPUs,
+    and so does the backward pass of a TorchScript function.
     """
     if observation.case.seed // 4 % 2 == 0 or not _fits_in_float16(observation.values):
         return DType.BFLOAT16
     try:
-        _call_under_autocast(observation, observation.case, given, torch.float16)
+        tried = _call_under_autocast(observation, observation.case, given, torch.float16)
+        tried.differentiate(tried.call, tried.result_names)
     except Raised:
         return DType.BFLOAT16
     return DType.FLOAT16

@@ -129,7 +129,7 @@ FAILS: Fails = [
         "layouts.memory-layout",
         "RepeatedStepComputedOnce",
         make_case(memory_layout=MemoryLayout.EXPANDED, initial_state=InitialState.GIVEN, seed=2),
-        r"output\[1, 0, 0\] is .*, expected",
+        r"output\[1, 0, 0\] for an input that repeats a time step is .*, expected",
     ),
 ]
 
