@@ -487,7 +487,11 @@ def _leave_out_refused(
 
 def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> str:
     """Describe the situations that a rule did not reach (the first by name), and the reason."""
-    named = [" and ".join(each.parts or (each.text,)) for each in missing[:MOST_NAMED]]
+    # Parts contain "or" and "and" themselves.
+    named = [
+        f"({', '.join(each.parts)})" if len(each.parts) > 1 else each.text
+        for each in missing[:MOST_NAMED]
+    ]
     rest = len(missing) - len(named)
     text = join_words([*named, *([f"{rest} more"] if rest else [])], "or")
     reasons = [f": {reason}" for reason, _ in tally.unsupported_reasons.most_common(1)]

@@ -14,7 +14,9 @@ from rnnspec.cases.axes import (
     PRIOR_USES,
     DropoutLevel,
     EarlierCalls,
+    GradMode,
     InitialState,
+    Layout,
     PriorUse,
     Projection,
 )
@@ -241,6 +243,13 @@ class LayerCaseSpace:
         return "lengths that differ" if name == "lengths" else f"{name}={case.get_choice(name)}"
 
 
+MORE_SPECIAL = {
+    (GradMode.NO_GRAD, GradMode.INFERENCE),
+    (Layout.PACKED, Layout.PACKED_UNSORTED),
+}
+"""Pairs of values: the second is a special form of the first, and shows the same faults."""
+
+
 def _is_field_covered(case: Case, by: Case, name: str) -> bool:
     if name in SIZES:
         size = by.size(name)
@@ -254,9 +263,10 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
         return bool(case.get_choice(name) != AXIS[name].simplest)
     if name == "dropout" and by.get_choice(name) is DropoutLevel.SOME:
         return case.config.dropout > 0
-    if by.get_choice(name) is PLAIN_CALLS:
+    value, wanted = case.get_choice(name), by.get_choice(name)
+    if wanted is PLAIN_CALLS:
         return case.prior_use.calls
-    return bool(case.get_choice(name) == by.get_choice(name))
+    return value == wanted or (wanted, value) in MORE_SPECIAL
 
 
 def _has_more_than_calls(prior_use: PriorUse) -> bool:

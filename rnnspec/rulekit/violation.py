@@ -60,6 +60,8 @@ class Difference:
         place += f" {self.when}" if self.when else ""
         count = f"{self.wrong} of {self.total} elements"
         times = f"{self.excess:.2g} times what" if self.excess < UNPRINTED else "far more than"
+        # The largest factor need not be that of the first wrong element.
+        times = f"up to {times}" if self.wrong > 1 and self.excess < UNPRINTED else times
         factor = f"{times} {self.source} can explain, " if np.isfinite(self.excess) else ""
         got, expected = show_apart(self.got, self.expected)
         return f"{place} is {got}, expected {expected} ({factor}{count})"

@@ -431,10 +431,16 @@ def backward(observation: Observation) -> None:
     pending = observation.prepare_backward(observation.borrow_repeated().call)
     returned = observation.result_names
     names = (returned, returned[:1], observation.state_names or returned)
-    results, cotangents = pending.pair_with_cotangents(names[observation.case.seed % 3])
+    chosen = names[observation.case.seed % 3]
+    results, cotangents = pending.pair_with_cotangents(chosen)
+    found = pending.call.result_tensors
+    differentiable = [name for name in chosen if found[name].requires_grad]
     named = {
-        **{f"result {index}": tensor for index, tensor in enumerate(results)},
-        **{f"the gradient of result {index}": tensor for index, tensor in enumerate(cotangents)},
+        **dict(zip(differentiable, results, strict=True)),
+        **{
+            f"the gradient of {name}": cotangent
+            for name, cotangent in zip(differentiable, cotangents, strict=True)
+        },
         **pending.leaves,
     }
     kept = {name: tensor.detach().clone() for name, tensor in named.items()}

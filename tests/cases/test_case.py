@@ -14,6 +14,7 @@ from rnnspec.cases.axes import (
     DType,
     EarlierCalls,
     Feature,
+    GradMode,
     InitialState,
     Layout,
     MemoryLayout,
@@ -243,6 +244,22 @@ def test_plain_calls_are_tried_in_place_of_a_prior_use_that_has_some_and_cover_i
     assert space.is_covered(reloaded, called, {"prior_use"})
     assert not space.is_covered(called, reloaded, {"prior_use"})
     assert not space.is_covered(SMALL, called, {"prior_use"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "special"),
+    [
+        ("grad_mode", GradMode.NO_GRAD, GradMode.INFERENCE),
+        ("layout", Layout.PACKED, Layout.PACKED_UNSORTED),
+    ],
+)
+def test_a_more_special_value_shows_the_faults_of_a_value(
+    name: str, value: Any, special: Any
+) -> None:
+    space, case = LayerCaseSpace(), SMALL.replace(**{name: value})
+    assert space.is_covered(SMALL.replace(**{name: special}), case, {name})
+    assert not space.is_covered(case, SMALL.replace(**{name: special}), {name})
+    assert not space.is_covered(SMALL, case, {name})
 
 
 def test_a_cell_usually_needs_a_state_to_be_wrong_and_seldom_that_there_is_none() -> None:

@@ -293,8 +293,8 @@ def test_sizes_beyond_blocks_count_where_the_rule_holds() -> None:
     assert result.verdict is Verdict.UNREACHED
     assert result.message == (
         "it held, but was never checked with hidden_size >= 257, hidden_size >= 513, "
-        "hidden_size >= 257 and nonlinearity=tanh, hidden_size >= 257 and nonlinearity=relu, "
-        "hidden_size >= 257 and bidirectional=False, hidden_size >= 257 and bidirectional=True "
+        "(hidden_size >= 257, nonlinearity=tanh), (hidden_size >= 257, nonlinearity=relu), "
+        "(hidden_size >= 257, bidirectional=False), (hidden_size >= 257, bidirectional=True) "
         "or 12 more: the constructor raised NotImplementedError: at most 256 units"
     )
 

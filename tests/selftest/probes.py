@@ -385,7 +385,7 @@ def probe_special_value(value: float, **case: Any) -> Probe:
 
 def differentiate_empty_batch(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
-    output, _ = layer(torch.zeros(5, 0, 3))
+    output, _ = layer(torch.zeros(5, 0, 3, dtype=torch.float64))
     output.sum().backward()
     return [parameter.grad for parameter in layer.parameters()]
 
@@ -393,7 +393,9 @@ def differentiate_empty_batch(kind: Kind) -> list[Any]:
 def call_from_nan_state(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
     return record_outcome(
-        lambda: layer(make_values((5, 3, 3), 1), torch.full((1, 3, 4), torch.nan))
+        lambda: layer(
+            make_values((5, 3, 3), 1), torch.full_like(make_values((1, 3, 4), 1), torch.nan)
+        )
     )
 
 

@@ -177,8 +177,14 @@ def differentiate_by_transforms(kind: Kind) -> list[Any]:
 def call_conversions(kind: Kind) -> list[Any]:
     """Record what conversions return, and the dtypes after them."""
     layer = build_layer(kind, 3, 4)
-    found = [layer.type(torch.float32), layer.to(torch.ones(1, dtype=torch.float64))]
-    return [*(each is layer for each in found), layer.weight_hh_l0.dtype]
+    converted: list[Any] = []
+    for convert in (
+        lambda: layer.type(torch.float32),
+        lambda: layer.to(torch.ones(1, dtype=torch.float64)),
+    ):
+        found = convert()
+        converted += [found is layer, found.weight_hh_l0.dtype]
+    return converted
 
 
 def call_methods(kind: Kind) -> list[Any]:
