@@ -368,7 +368,7 @@ def earlier_call(observation: Observation) -> None:
     "rnn.gradients.second-order",
     when=has_known_gradients & has_small_sizes & one_in(7, 2, with_gates=4, of_cells=4),
     needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
-    presupposes=("gradients.earlier-call", "gradients.second-backward"),
+    presupposes=("gradients.earlier-call", "gradients.second-backward", "side-effects.backward"),
 )
 def second_order(observation: Observation) -> None:
     """The gradients can be differentiated a second time.

@@ -196,6 +196,7 @@ assert layer.train() is layer and layer.eval() is layer"""
     "use.module.repr",
     when=one_in(26, 5),
     id="modules.methods",
+    program=ALL_METHODS,
     presupposes=("modules.dtype-methods", "modes.train", "parameters.names"),
 )
 def methods(observation: Observation) -> None:

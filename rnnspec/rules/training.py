@@ -64,7 +64,7 @@ NEEDS = (Feature.GRADIENTS,)
     when=has_known_gradients & one_in(12, 7),
     needs=NEEDS,
     id="gradients.summed-loss",
-    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, "side-effects.backward"),
     of_cells="After `h_1.sum().backward()`, the gradients are the derivatives of the formula.",
 )
 def summed_loss(observation: Observation) -> None:

@@ -456,6 +456,16 @@ def test_loading_that_reorders_is_not_blamed_on_flatten_parameters() -> None:
     assert check_layer("modules.flatten-parameters", Turned, make_case()) is None
 
 
+def test_the_method_that_raises_is_named() -> None:
+    class Unprintable(Plain):
+        def extra_repr(self) -> str:
+            raise AttributeError("no activation")
+
+    finding = check_layer("modules.methods", Unprintable, make_case(), 1)
+    assert isinstance(finding, Finding)
+    assert finding.message == "repr() raised AttributeError: no activation"
+
+
 def test_a_parameter_with_the_old_dtype_after_a_conversion_is_reported() -> None:
     class Stubborn(Plain):
         def _apply(self, fn: Any, recurse: bool = True) -> Any:
