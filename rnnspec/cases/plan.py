@@ -163,6 +163,8 @@ Each occurs in one row of every covering array, with choices taken from rows of 
 """
 
 
+CHUNKED = 512
+"""The number of steps from which one of `REAL_SIZES` is called in both directions."""
 MOST_USES = 8
 """The largest number of uses in the history of a case, before the prior use.
 
@@ -341,11 +343,11 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
 
     They have a single layer if the scope allows it, because a call returns all hidden states of the
     last layer only. In float32, the dtype of most models, each of `REAL_SIZES` occurs: the first
-    with each value of the other `KERNEL_AXES`, and the others in one direction and in a padded
-    batch, as most models call a layer. Two sizes occur in 16 bits, and one in float64, for which
-    layers have other kernels. One row calls a stack of layers step by step. Other rows
-    have stacks with numbers for which all results are exact, so that they show any error, whatever
-    the size.
+    with each value of the other `KERNEL_AXES`, and the others in a padded batch and, if they are
+    not long, in one direction, as most models call a layer. Two sizes occur in 16 bits, and one in
+    float64, for which layers have other kernels. One row calls a stack of layers step by step.
+    Other rows have stacks with numbers for which all results are exact, so that they show any
+    error, whatever the size.
     """
     pinned = dict(scope.pinned)
     narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
@@ -356,7 +358,9 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     plain = _pin(usual, layout=Layout.BATCHED, bidirectional=False)
     batched = build_covering_rows(plain, 1, mixed, axes)
     others = (*REAL_SIZES[1:], *profile.real_sizes)
-    found += zip(cycle(batched), others, strict=False)
+    for row, sizes in zip(cycle(batched), others, strict=False):
+        is_chunked = sizes["steps"] >= CHUNKED and sizes in REAL_SIZES
+        found.append((_use_both_directions(row, scope) if is_chunked else row, sizes))
     dtypes = scope.list_values(AXIS["dtype"])
     if DType.FLOAT64 in dtypes:
         found.append((find_simplest_row(_pin(narrow, dtype=DType.FLOAT64)), REAL_SIZES[1]))
@@ -374,6 +378,16 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
             found.append((row, USUAL_SIZES))
     common = {"history": (), "kind": scope.kind}
     return [PlanRow({**row, **common}, 1, sizes=_fit(row, sizes)) for row, sizes in found]
+
+
+def _use_both_directions(row: CoveringRow, scope: Scope) -> CoveringRow:
+    """Return a row in both directions if the scope allows it.
+
+    A kernel for chunks of a sequence carries a state from chunk to chunk in each direction.
+    """
+    if not scope.has_axis("bidirectional") or True not in scope.list_values(AXIS["bidirectional"]):
+        return row
+    return {**row, "bidirectional": True}
 
 
 def _pin(scope: Scope, **values: Any) -> Scope:

@@ -49,7 +49,7 @@ A kernel that loses the elements beyond its block is right for all smaller sizes
 """
 USUAL_SIZES: SizesByName = {"input_size": 128, "hidden_size": 256, "steps": 33, "batch": 2}
 """The sizes at which a layer is called in every way."""
-MANY_SAMPLES: SizesByName = {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64}
+MANY_SAMPLES: SizesByName = {"input_size": 65, "hidden_size": 128, "steps": 2, "batch": 320}
 REAL_SIZES: tuple[SizesByName, ...] = (
     USUAL_SIZES,
     {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},

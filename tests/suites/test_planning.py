@@ -183,6 +183,20 @@ def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: st
     assert any(each.row["distribution"].is_exact for each in rows)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].is_cell])
+def test_a_quick_run_has_long_sequences_in_both_directions_and_many_samples_with_many_units(
+    kind: str,
+) -> None:
+    rows = list_real_rows(QUICK, Scope(kind=kind), 5)
+    long = [each for each in rows if each.sizes and each.sizes["steps"] >= 512]
+    assert long
+    assert all(each.row["bidirectional"] for each in long)
+    assert any(
+        each.sizes and each.sizes["batch"] >= 256 and each.sizes["hidden_size"] >= 128
+        for each in rows
+    )
+
+
 def test_rows_for_real_sizes_keep_to_a_scope() -> None:
     scope = Scope(frozenset({Feature.FLOAT32, Feature.PACKED}), (("num_layers", 3),))
     rows = list_real_rows(QUICK, scope, 0)
